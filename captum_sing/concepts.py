@@ -1,0 +1,241 @@
+"""Words as directions: prompts, embedded, averaged and centred in groups that exclude each other."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from captum_sing.encoders import ImageTextEncoder
+from captum_sing.errors import SINGNameError, SINGTypeError, SINGValueError, expected
+from captum_sing.files import load_tensors, save_tensors
+
+__all__ = ["DEFAULT_TEMPLATES", "ConceptBank"]
+
+DEFAULT_TEMPLATES = ("{}", "a photo of a {}.", "an image of a {}.")
+UNGROUPED = "words"
+
+_KIND = "ConceptBank"
+
+
+@dataclass(frozen=True, eq=False)
+class ConceptBank:
+    """Words with one unit embedding each, in groups of words that exclude each other.
+
+    Attributes:
+        names (tuple of str): the V words.
+        embeddings (Tensor): shape (V, E), unit rows.
+        groups (dict of str to tuple of str): group name -> its words; every word is in one.
+        encoder (str or None): the name of the encoder whose space this is.
+
+    Example::
+
+        >>> import torch
+        >>> bank = ConceptBank(("red", "blue"), torch.eye(2), {"color": ("red", "blue")})
+        >>> bank.directions  # what tells red from blue
+        tensor([[ 0.7071, -0.7071],
+                [-0.7071,  0.7071]])
+    """
+
+    names: tuple[str, ...]
+    embeddings: Tensor
+    groups: dict[str, tuple[str, ...]]
+    encoder: str | None = None
+
+    def __post_init__(self) -> None:
+        where, words = "ConceptBank", list(self.names)
+        if not words:
+            raise SINGValueError(
+                expected(where, "words", "with at least two of them", "none", "Name some words")
+            )
+        twice = sorted({word for word in words if words.count(word) > 1})
+        if twice:
+            raise SINGValueError(
+                expected(where, "words", "each once", f"{twice} twice", "Drop the copies")
+            )
+        if self.embeddings.dim() != 2 or len(self.embeddings) != len(words):
+            raise SINGValueError(
+                expected(
+                    where,
+                    "embeddings",
+                    f"of shape ({len(words)}, E)",
+                    tuple(self.embeddings.shape),
+                    "Give each word one embedding",
+                )
+            )
+        grouped = [word for group in self.groups.values() for word in group]
+        if sorted(grouped) != sorted(words):
+            odd = sorted(set(grouped) ^ set(words)) or sorted(
+                {word for word in grouped if grouped.count(word) > 1}
+            )
+            raise SINGValueError(
+                expected(
+                    where,
+                    "groups",
+                    "to hold every word of the bank once",
+                    f"a difference in {odd}",
+                    "Put each word in one group",
+                )
+            )
+        lonely = [name for name, group in self.groups.items() if len(group) < 2]
+        if lonely:
+            raise SINGValueError(
+                expected(
+                    where,
+                    "groups",
+                    "of two words or more",
+                    f"one word in {lonely}",
+                    "A word means something only beside its alternatives; add one",
+                )
+            )
+        if not self.embeddings.isfinite().all() or not self.directions.isfinite().all():
+            raise SINGValueError(
+                expected(
+                    where,
+                    "embeddings",
+                    "finite, and different within a group",
+                    "NaN, or words that the encoder cannot tell apart",
+                    "Use other words",
+                )
+            )
+
+    @classmethod
+    def from_words(
+        cls,
+        words: Sequence[str],
+        encoder: ImageTextEncoder,
+        templates: Sequence[str] | Mapping[str, Sequence[str]] | None = None,
+        groups: Mapping[str, Sequence[str]] | None = None,
+    ) -> ConceptBank:
+        """Embed words through prompt templates.
+
+        Each prompt's embedding is normalised before a word's prompts are averaged.
+
+        Args:
+            words (sequence of str): the V words.
+            encoder (ImageTextEncoder): embeds the prompts.
+            templates (sequence of str or mapping, optional): prompts with one ``{}`` for the word,
+                the same for all, or for each group by its name. Default: ``DEFAULT_TEMPLATES``
+            groups (mapping of str to sequence of str, optional): words that exclude each other,
+                such as colours. Words in none of them form one group, ``"words"``.
+
+        Returns:
+            ConceptBank
+
+        Raises:
+            SINGTypeError: ``words`` is one string.
+            SINGValueError: no words, a word twice, a group of one, a template without ``{}``.
+        """
+        if isinstance(words, str):
+            raise SINGTypeError(
+                expected("ConceptBank", "words", "to be a list", "a str", "Write [word, ...]")
+            )
+        words = list(dict.fromkeys(words)) if groups else list(words)
+        parts = {name: tuple(group) for name, group in (groups or {}).items()}
+        rest = set(words) - {word for group in parts.values() for word in group}
+        if rest or not parts:
+            parts[UNGROUPED] = tuple(word for word in words if word in rest) or tuple(words)
+        if not words:  # before anything is encoded
+            return cls((), torch.empty(0, encoder.embedding_dim), {}, encoder.name)
+        belongs = {word: name for name, group in parts.items() for word in group}
+        prompts: list[str] = []
+        counts: list[int] = []
+        for word in words:
+            group_templates = _templates_of(templates, belongs[word])
+            prompts += [template.replace("{}", word) for template in group_templates]
+            counts.append(len(group_templates))
+        units = torch.nn.functional.normalize(encoder.encode_text(prompts).double(), dim=1)
+        means = torch.stack([block.mean(dim=0) for block in units.split(counts)])
+        embeddings = torch.nn.functional.normalize(means, dim=1).float()
+        return cls(tuple(words), embeddings.cpu(), parts, encoder.name)
+
+    @property
+    def embedding_dim(self) -> int:
+        """E, the width of the space."""
+        return int(self.embeddings.shape[1])
+
+    @cached_property
+    def group_means(self) -> Tensor:
+        """The mean embedding of each word's group, shape (V, E)."""
+        means = torch.empty_like(self.embeddings)
+        for group in self.groups.values():
+            rows = self.indices(group)
+            means[rows] = self.embeddings[rows].mean(dim=0)
+        return means
+
+    @cached_property
+    def directions(self) -> Tensor:
+        """u_t: each word's embedding minus its group's mean, normalised, shape (V, E)."""
+        centred = self.embeddings - self.group_means
+        return centred / centred.norm(dim=1, keepdim=True)
+
+    def indices(self, words: Sequence[str]) -> list[int]:
+        """The rows of these words.
+
+        Raises:
+            SINGNameError: a word that the bank does not have.
+        """
+        missing = [word for word in words if word not in self.names]
+        if missing:
+            raise SINGNameError(
+                expected(
+                    "ConceptBank",
+                    "words",
+                    f"among {list(self.names[:20])}",
+                    str(missing),
+                    "Ask for words of the bank, or make one with these words",
+                )
+            )
+        return [self.names.index(word) for word in words]
+
+    def group_of(self, word: str) -> str:
+        """The name of a word's group."""
+        self.indices([word])
+        return next(name for name, group in self.groups.items() if word in group)
+
+    def save(self, path: str | Path) -> Path:
+        """Save to one safetensors file, written whole or not at all."""
+        facts = {"names": self.names, "groups": self.groups, "encoder": self.encoder}
+        return save_tensors(path, _KIND, {"embeddings": self.embeddings}, facts)
+
+    @classmethod
+    def load(cls, path: str | Path) -> ConceptBank:
+        """Read what :meth:`save` wrote.
+
+        Raises:
+            SINGFileError: the file is missing, truncated, or no concept bank.
+        """
+        tensors, facts = load_tensors(path, _KIND, ["embeddings"])
+        groups = {name: tuple(group) for name, group in facts["groups"].items()}
+        return cls(tuple(facts["names"]), tensors["embeddings"], groups, facts["encoder"])
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    def __repr__(self) -> str:
+        sizes = ", ".join(f"{name}: {len(group)}" for name, group in self.groups.items())
+        return f"ConceptBank({len(self)} words [{sizes}], encoder={self.encoder!r})"
+
+
+def _templates_of(
+    templates: Sequence[str] | Mapping[str, Sequence[str]] | None, group: str
+) -> Sequence[str]:
+    if templates is None:
+        return DEFAULT_TEMPLATES
+    chosen = templates.get(group, DEFAULT_TEMPLATES) if isinstance(templates, Mapping) else templates
+    chosen = [chosen] if isinstance(chosen, str) else list(chosen)
+    if not chosen or any(template.count("{}") != 1 for template in chosen):
+        raise SINGValueError(
+            expected(
+                "ConceptBank",
+                "templates",
+                'with one "{}" for the word each',
+                str(chosen),
+                'Write "a photo of a {}"',
+            )
+        )
+    return chosen

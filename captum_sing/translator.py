@@ -1,0 +1,373 @@
+"""The translator: a linear map from a classifier's features into a vision-language space."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from captum_sing.angles import angle
+from captum_sing.errors import SINGRuntimeError, SINGValueError, expected
+from captum_sing.files import load_tensors, save_tensors
+from captum_sing.membership import FeatureRecord
+from captum_sing.null_space import NullSpace
+
+__all__ = ["Fit", "LinearTranslator", "TranslatorReport"]
+
+_KIND = "LinearTranslator"
+_REQUIRED = ("weight", "origin", "image")
+_OPTIONAL = ("covariance", "embedding_covariance", "codes", "scale")
+
+
+@dataclass(frozen=True)
+class Fit:
+    """How well translated features meet the true embeddings of the same images.
+
+    Attributes:
+        cosine (float): mean cosine. It flatters: a constant prediction has a high one.
+        degrees (float): mean angle.
+        r2 (float): 1 - sum of squared errors / sum of squares about the mean embedding.
+    """
+
+    cosine: float
+    degrees: float
+    r2: float
+
+
+@dataclass(frozen=True)
+class TranslatorReport:
+    """The quality of a translator on pairs of features and embeddings.
+
+    Attributes:
+        count (int): number of pairs.
+        in_sample (int): how many of them the translator was fitted on; only 0 is a fair test.
+        whole, principal, null (Fit): T of the whole feature, and with only its principal or null
+            part about the mean feature (None without a null space).
+    """
+
+    count: int
+    in_sample: int
+    whole: Fit
+    principal: Fit | None = None
+    null: Fit | None = None
+
+
+class LinearTranslator(nn.Module):
+    r"""An affine map :math:`T(f) = A f + a` from features (D) to image embeddings (E).
+
+    Evaluated as :math:`A (f - \bar f) + T(\bar f)`, with the mean taken off in float64: features
+    whose mean is far above their spread would lose digits otherwise. Made by
+    :meth:`captum_sing.TranslatorFitter.fit`, :meth:`load` or
+    :func:`captum_sing.translator_files.from_authors`.
+
+    Args:
+        weight (Tensor): A, shape (E, D).
+        origin (Tensor): the point f0 that the map is written about, shape (D,).
+        image (Tensor): T(f0), shape (E,).
+        covariance (Tensor, optional): of the reference features, shape (D, D). With it, ``origin``
+            is their mean.
+        embedding_covariance (Tensor, optional): of the same images' embeddings, shape (E, E).
+        record (FeatureRecord, optional): the features it was fitted on.
+        facts (dict, optional): what to keep beside the numbers; ``facts["encoder"]`` is the name
+            of the encoder.
+
+    Example::
+
+        >>> import torch
+        >>> translator = LinearTranslator(torch.eye(2), torch.zeros(2), torch.ones(2))
+        >>> translator(torch.tensor([[1.0, 2.0]]))
+        tensor([[2., 3.]])
+    """
+
+    weight: Tensor
+    origin: Tensor
+    image: Tensor
+    covariance: Tensor | None
+    embedding_covariance: Tensor | None
+
+    def __init__(
+        self,
+        weight: Tensor,
+        origin: Tensor,
+        image: Tensor,
+        *,
+        covariance: Tensor | None = None,
+        embedding_covariance: Tensor | None = None,
+        record: FeatureRecord | None = None,
+        facts: dict[str, Any] | None = None,
+    ) -> None:
+        super().__init__()
+        _check_shapes(weight, origin, image, covariance, embedding_covariance)
+        self.register_buffer("weight", weight.detach().float())
+        self.register_buffer("origin", origin.detach().double())
+        self.register_buffer("image", image.detach().double())
+        for name, value in (
+            ("covariance", covariance),
+            ("embedding_covariance", embedding_covariance),
+        ):
+            self.register_buffer(name, None if value is None else value.detach().float())
+        self.record = record
+        self.facts = dict(facts or {})
+
+    @property
+    def feature_dim(self) -> int:
+        """D, the width of the features."""
+        return int(self.weight.shape[1])
+
+    @property
+    def embedding_dim(self) -> int:
+        """E, the width of the vision-language space."""
+        return int(self.weight.shape[0])
+
+    @property
+    def encoder(self) -> str | None:
+        """The name of the encoder whose space this is, where it is known."""
+        return self.facts.get("encoder")
+
+    @property
+    def bias(self) -> Tensor:
+        """a, the translation of a zero feature, shape (E,), float64."""
+        return self.image - self.weight.double() @ self.origin
+
+    @property
+    def has_statistics(self) -> bool:
+        """Whether the mean and the covariance of reference features are known."""
+        return self.covariance is not None
+
+    @property
+    def mean(self) -> Tensor:
+        """The mean of the reference features, shape (D,), float64.
+
+        Raises:
+            SINGRuntimeError: this translator has none yet.
+        """
+        self._need_statistics("mean")
+        return self.origin
+
+    @property
+    def feature_covariance(self) -> Tensor:
+        """The covariance of the reference features, shape (D, D), float64.
+
+        Raises:
+            SINGRuntimeError: this translator has none yet.
+        """
+        self._need_statistics("feature_covariance")
+        return self.covariance.double()  # type: ignore[union-attr]
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Translate features.
+
+        Args:
+            features (Tensor): shape (..., D).
+
+        Returns:
+            Tensor: shape (..., E), float32, or float64 for float64 features.
+
+        Raises:
+            SINGValueError: the last dimension is not D.
+        """
+        if features.shape[-1:] != (self.feature_dim,):
+            raise SINGValueError(
+                expected(
+                    "LinearTranslator",
+                    "features",
+                    f"of shape (..., {self.feature_dim})",
+                    tuple(features.shape),
+                    "This translator was fitted for another model; fit one for this model",
+                )
+            )
+        dtype = torch.promote_types(features.dtype, torch.float32)
+        centred = (features.double() - self.origin).to(dtype)
+        return centred @ self.weight.to(dtype).T + self.image.to(dtype)
+
+    def pull_back(self, directions: Tensor) -> Tensor:
+        r"""Directions of the embedding space seen from the feature: :math:`G = A^\top U^\top`.
+
+        A feature difference d moves the translation along u by <d, A^T u>.
+
+        Args:
+            directions (Tensor): U, shape (V, E).
+
+        Returns:
+            Tensor: shape (D, V), float64.
+        """
+        return self.weight.double().T @ directions.to(self.weight.device).double().T
+
+    def spread(self, directions: Tensor) -> Tensor:
+        r"""Standard deviation of the reference images along directions, shape (V,), float64.
+
+        :math:`\sqrt{u^\top C u}`, with C the covariance of the images' embeddings, or of their
+        translations :math:`A S A^\top` where only features were given.
+
+        Raises:
+            SINGRuntimeError: this translator has no statistics yet.
+        """
+        self._need_statistics("spread")
+        if self.embedding_covariance is not None:
+            directions = directions.to(self.weight.device).double()
+            covariance = self.embedding_covariance.double()
+        else:
+            directions, covariance = self.pull_back(directions).T, self.feature_covariance
+        return ((directions @ covariance) * directions).sum(dim=1).clamp_min(0.0).sqrt()
+
+    def knows(self, features: Tensor) -> Tensor:
+        """Whether this translator was fitted on each of these features, shape (B,), bool.
+
+        All False where it keeps no record of them.
+        """
+        if self.record is None:
+            return torch.zeros(len(features), dtype=torch.bool)
+        return self.record.contains(features)
+
+    def with_statistics(self, features: Tensor) -> LinearTranslator:
+        """The same map, with the mean and covariance of reference features.
+
+        Args:
+            features (Tensor): at least two features of reference images, shape (N, D).
+
+        Returns:
+            LinearTranslator: a new one, written about the mean of ``features``.
+        """
+        if features.dim() != 2 or len(features) < 2 or not features.isfinite().all():
+            raise SINGValueError(
+                expected(
+                    "LinearTranslator.with_statistics",
+                    "features",
+                    "finite and of shape (N, D) with N >= 2",
+                    tuple(features.shape),
+                    "Pass the features of reference images",
+                )
+            )
+        exact = features.to(self.weight.device).double()
+        mean = exact.mean(dim=0)
+        return LinearTranslator(
+            self.weight,
+            mean,
+            self(mean),
+            covariance=torch.atleast_2d(torch.cov(exact.T)),
+            record=self.record,
+            facts=self.facts,
+        )
+
+    def evaluate(
+        self, features: Tensor, embeddings: Tensor, null_space: NullSpace | None = None
+    ) -> TranslatorReport:
+        """Cosine, degrees and R^2 on pairs that were held out.
+
+        Args:
+            features (Tensor): shape (N, D).
+            embeddings (Tensor): the same images' embeddings, shape (N, E).
+            null_space (NullSpace, optional): to judge the principal and the null part apart.
+
+        Returns:
+            TranslatorReport
+        """
+        if len(features) < 2 or embeddings.shape != (len(features), self.embedding_dim):
+            raise SINGValueError(
+                expected(
+                    "LinearTranslator.evaluate",
+                    "embeddings",
+                    f"of shape (N, {self.embedding_dim}) with N >= 2, one for each feature",
+                    f"{tuple(embeddings.shape)} for {len(features)} features",
+                    "Encode the same images",
+                )
+            )
+        exact, truth = features.to(self.weight.device).double(), embeddings.double()
+        truth = truth.to(self.weight.device)
+        parts: dict[str, Fit] = {}
+        if null_space is not None:
+            centred = exact - self.mean
+            null_part = null_space.to(self.weight.device).project(centred)
+            parts["null"] = _fit(self(self.mean + null_part), truth)
+            parts["principal"] = _fit(self(exact - null_part), truth)
+        count, used = len(features), int(self.knows(features).sum())
+        return TranslatorReport(count, used, _fit(self(exact), truth), **parts)
+
+    def save(self, path: str | Path, *, covariance: bool = True) -> Path:
+        """Save to one safetensors file, written whole or not at all.
+
+        Args:
+            path (str or Path): the file.
+            covariance (bool, optional): False leaves the two covariances out, and with them the
+                conditional baseline and the evidence. Default: True
+
+        Returns:
+            Path: ``path``.
+        """
+        tensors = {name: getattr(self, name) for name in _REQUIRED}
+        for name in ("covariance", "embedding_covariance") if covariance else ():
+            if getattr(self, name) is not None:
+                tensors[name] = getattr(self, name)
+        if self.record is not None:
+            tensors |= {"codes": self.record.codes, "scale": self.record.scale}
+        return save_tensors(path, _KIND, tensors, {"facts": self.facts})
+
+    @classmethod
+    def load(cls, path: str | Path) -> LinearTranslator:
+        """Read what :meth:`save` wrote.
+
+        Raises:
+            SINGFileError: the file is missing, truncated, or no translator.
+        """
+        tensors, facts = load_tensors(path, _KIND, _REQUIRED, _OPTIONAL)
+        codes, scale = tensors.pop("codes", None), tensors.pop("scale", None)
+        record = None if codes is None or scale is None else FeatureRecord(codes, scale)
+        return cls(**tensors, record=record, facts=facts.get("facts"))
+
+    def extra_repr(self) -> str:
+        return f"{self.feature_dim} -> {self.embedding_dim}, encoder={self.encoder!r}"
+
+    def _need_statistics(self, what: str) -> None:
+        if not self.has_statistics:
+            raise SINGRuntimeError(
+                expected(
+                    f"LinearTranslator.{what}",
+                    "translator",
+                    "with the statistics of reference images",
+                    "one that has none",
+                    "Give it some with translator.with_statistics(features)",
+                )
+            )
+
+
+def _fit(predicted: Tensor, truth: Tensor) -> Fit:
+    degrees = angle(predicted, truth)
+    errors = (predicted - truth).square().sum()
+    r2 = 1.0 - errors / (truth - truth.mean(dim=0)).square().sum()
+    return Fit(float(torch.deg2rad(degrees).cos().mean()), float(degrees.mean()), float(r2))
+
+
+def _check_shapes(
+    weight: Tensor,
+    origin: Tensor,
+    image: Tensor,
+    covariance: Tensor | None,
+    embedding_covariance: Tensor | None,
+) -> None:
+    if weight.dim() != 2 or 0 in weight.shape:
+        raise SINGValueError(
+            expected(
+                "LinearTranslator", "weight", "of shape (E, D)", tuple(weight.shape), "Check it"
+            )
+        )
+    embedding_dim, feature_dim = weight.shape
+    named: tuple[tuple[str, Tensor | None, tuple[int, ...]], ...] = (
+        ("weight", weight, (embedding_dim, feature_dim)),
+        ("origin", origin, (feature_dim,)),
+        ("image", image, (embedding_dim,)),
+        ("covariance", covariance, (feature_dim, feature_dim)),
+        ("embedding_covariance", embedding_covariance, (embedding_dim, embedding_dim)),
+    )
+    for name, tensor, shape in named:
+        if tensor is None:
+            continue
+        if tensor.shape != shape or not tensor.isfinite().all():
+            actual = tuple(tensor.shape) if tensor.shape != shape else "NaN or infinity"
+            raise SINGValueError(
+                expected(
+                    "LinearTranslator", name, f"finite and of shape {shape}", actual, "Check it"
+                )
+            )
