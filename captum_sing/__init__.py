@@ -1,2 +1,36 @@
 """What does this classifier ignore, and does it matter? SING as a Captum attribution."""
+
+from captum_sing.angles import angle, attribute_score, image_score
+from captum_sing.concepts import ConceptBank
+from captum_sing.descriptions import Description, Descriptions
+from captum_sing.encoders import ImageTextEncoder, OpenCLIPEncoder
+from captum_sing.errors import SINGError
+from captum_sing.fitter import TranslatorFitter
+from captum_sing.head import Head, find_head
+from captum_sing.null_space import NullSpace
+from captum_sing.sing import SING, SINGAttribution
+from captum_sing.translator import LinearTranslator, TranslatorReport
+from captum_sing.verification import Verification
+
 __version__ = "0.1.0"
+
+__all__ = [
+    "SING",
+    "ConceptBank",
+    "Description",
+    "Descriptions",
+    "Head",
+    "ImageTextEncoder",
+    "LinearTranslator",
+    "NullSpace",
+    "OpenCLIPEncoder",
+    "SINGAttribution",
+    "SINGError",
+    "TranslatorFitter",
+    "TranslatorReport",
+    "Verification",
+    "angle",
+    "attribute_score",
+    "find_head",
+    "image_score",
+]

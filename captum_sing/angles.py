@@ -9,6 +9,8 @@ from captum_sing.errors import SINGTypeError, SINGValueError, expected
 
 __all__ = ["angle", "attribute_score", "image_score"]
 
+_BLOCK = 2**24  # numbers held at once when every image meets every text
+
 
 def angle(u: Tensor, v: Tensor) -> Tensor:
     r"""Angle between vectors, in degrees.
@@ -114,7 +116,13 @@ def attribute_score(original: Tensor, equivalent: Tensor, texts: Tensor) -> Tens
                     "Add the missing dimension",
                 )
             )
-    return angle(original[:, None], texts[None]) - angle(equivalent[:, None], texts[None])
+    rows = max(1, _BLOCK // max(1, texts.numel()))
+    return torch.cat(
+        [
+            angle(f[:, None], texts) - angle(g[:, None], texts)
+            for f, g in zip(original.split(rows), equivalent.split(rows), strict=True)
+        ]
+    )
 
 
 def _unit(vectors: Tensor, name: str) -> Tensor:

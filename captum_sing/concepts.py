@@ -1,7 +1,8 @@
-"""Words as directions: prompts, embedded, averaged and centred in groups that exclude each other."""
+"""Words as directions: prompts embedded, averaged, and centred in exclusive groups."""
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -47,55 +48,21 @@ class ConceptBank:
     encoder: str | None = None
 
     def __post_init__(self) -> None:
-        where, words = "ConceptBank", list(self.names)
-        if not words:
-            raise SINGValueError(
-                expected(where, "words", "with at least two of them", "none", "Name some words")
-            )
-        twice = sorted({word for word in words if words.count(word) > 1})
-        if twice:
-            raise SINGValueError(
-                expected(where, "words", "each once", f"{twice} twice", "Drop the copies")
-            )
-        if self.embeddings.dim() != 2 or len(self.embeddings) != len(words):
+        _check_words(self.names, self.groups)
+        if self.embeddings.dim() != 2 or len(self.embeddings) != len(self.names):
             raise SINGValueError(
                 expected(
-                    where,
+                    "ConceptBank",
                     "embeddings",
-                    f"of shape ({len(words)}, E)",
+                    f"of shape ({len(self.names)}, E)",
                     tuple(self.embeddings.shape),
                     "Give each word one embedding",
                 )
             )
-        grouped = [word for group in self.groups.values() for word in group]
-        if sorted(grouped) != sorted(words):
-            odd = sorted(set(grouped) ^ set(words)) or sorted(
-                {word for word in grouped if grouped.count(word) > 1}
-            )
+        if not self.directions.isfinite().all():
             raise SINGValueError(
                 expected(
-                    where,
-                    "groups",
-                    "to hold every word of the bank once",
-                    f"a difference in {odd}",
-                    "Put each word in one group",
-                )
-            )
-        lonely = [name for name, group in self.groups.items() if len(group) < 2]
-        if lonely:
-            raise SINGValueError(
-                expected(
-                    where,
-                    "groups",
-                    "of two words or more",
-                    f"one word in {lonely}",
-                    "A word means something only beside its alternatives; add one",
-                )
-            )
-        if not self.embeddings.isfinite().all() or not self.directions.isfinite().all():
-            raise SINGValueError(
-                expected(
-                    where,
+                    "ConceptBank",
                     "embeddings",
                     "finite, and different within a group",
                     "NaN, or words that the encoder cannot tell apart",
@@ -134,14 +101,13 @@ class ConceptBank:
             raise SINGTypeError(
                 expected("ConceptBank", "words", "to be a list", "a str", "Write [word, ...]")
             )
-        words = list(dict.fromkeys(words)) if groups else list(words)
         parts = {name: tuple(group) for name, group in (groups or {}).items()}
-        rest = set(words) - {word for group in parts.values() for word in group}
-        if rest or not parts:
-            parts[UNGROUPED] = tuple(word for word in words if word in rest) or tuple(words)
-        if not words:  # before anything is encoded
-            return cls((), torch.empty(0, encoder.embedding_dim), {}, encoder.name)
         belongs = {word: name for name, group in parts.items() for word in group}
+        rest = tuple(word for word in words if word not in belongs)
+        if rest:
+            parts[UNGROUPED] = rest
+            belongs |= dict.fromkeys(rest, UNGROUPED)
+        _check_words(words, parts)
         prompts: list[str] = []
         counts: list[int] = []
         for word in words:
@@ -221,12 +187,50 @@ class ConceptBank:
         return f"ConceptBank({len(self)} words [{sizes}], encoder={self.encoder!r})"
 
 
+def _check_words(names: Sequence[str], groups: Mapping[str, Sequence[str]]) -> None:
+    where, words = "ConceptBank", list(names)
+    if not words:
+        raise SINGValueError(
+            expected(where, "words", "with at least two of them", "none", "Name some words")
+        )
+    repeated = sorted(word for word, count in Counter(words).items() if count > 1)
+    if repeated:
+        raise SINGValueError(
+            expected(where, "words", "each once", f"{repeated} again", "Drop the copies")
+        )
+    grouped = Counter(word for group in groups.values() for word in group)
+    if grouped != Counter(words):
+        odd = {word for word in {*grouped, *words} if grouped[word] != 1 or word not in words}
+        raise SINGValueError(
+            expected(
+                where,
+                "groups",
+                "to hold every word of the bank once",
+                f"a difference in {sorted(odd)}",
+                "Put each word in one group",
+            )
+        )
+    lonely = [name for name, group in groups.items() if len(group) < 2]
+    if lonely:
+        raise SINGValueError(
+            expected(
+                where,
+                "groups",
+                "of two words or more",
+                f"one word in {lonely}",
+                "A word means something only beside its alternatives; add one",
+            )
+        )
+
+
 def _templates_of(
     templates: Sequence[str] | Mapping[str, Sequence[str]] | None, group: str
 ) -> Sequence[str]:
     if templates is None:
         return DEFAULT_TEMPLATES
-    chosen = templates.get(group, DEFAULT_TEMPLATES) if isinstance(templates, Mapping) else templates
+    chosen = (
+        templates.get(group, DEFAULT_TEMPLATES) if isinstance(templates, Mapping) else templates
+    )
     chosen = [chosen] if isinstance(chosen, str) else list(chosen)
     if not chosen or any(template.count("{}") != 1 for template in chosen):
         raise SINGValueError(

@@ -88,13 +88,13 @@ def load_tensors(
             )
         ) from error
     if not isinstance(facts, dict) or facts.get("kind") != kind:
-        actual = facts.get("kind") if isinstance(facts, dict) else None
+        found = facts.get("kind") if isinstance(facts, dict) else None
         raise SINGFileError(
             expected(
                 f"load {kind}",
                 "path",
                 f"to hold a {kind}",
-                f"{path} with {actual or 'no such record'}",
+                f"{path} with {found or 'no such record'}",
                 "Pass the file that its save() wrote",
             )
         )

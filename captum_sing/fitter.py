@@ -118,7 +118,9 @@ class TranslatorFitter:
             )
         width = self._widths[0]
         gram, products = self._gram[:, :width], self._gram[:, width:]
-        alpha = float(gram.diagonal().mean()) * _RELATIVE_ALPHA if self.alpha is None else self.alpha
+        alpha = (
+            float(gram.diagonal().mean()) * _RELATIVE_ALPHA if self.alpha is None else self.alpha
+        )
         penalised = gram + alpha * torch.eye(width, dtype=gram.dtype, device=gram.device)
         factor, failed = torch.linalg.cholesky_ex(penalised)
         if int(failed):
@@ -137,7 +139,9 @@ class TranslatorFitter:
             self._mean[width:],
             covariance=gram / (self.count - 1),
             embedding_covariance=self._embedding_gram / (self.count - 1),
-            record=FeatureRecord.from_sketches(torch.cat(self._sketches)) if self._sketches else None,
+            record=FeatureRecord.from_sketches(torch.cat(self._sketches))
+            if self._sketches
+            else None,
             facts={"encoder": self.encoder, "alpha": alpha, "count": self.count},
         )
 

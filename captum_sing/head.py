@@ -1,35 +1,18 @@
-"""The head of a classifier: found by what the model does, read and replaced through hooks."""
+"""The head of a classifier, found by what the model does."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import torch
-from captum.attr import LayerActivation
 from torch import Tensor, nn
 
-from captum_sing.errors import (
-    HeadNotFoundError,
-    SINGNameError,
-    SINGRuntimeError,
-    SINGTypeError,
-    SINGValueError,
-    expected,
-)
+from captum_sing.errors import HeadNotFoundError, SINGNameError, SINGTypeError, expected
+from captum_sing.hooks import evaluating, logits_of, uncompiled
 
-__all__ = [
-    "Head",
-    "evaluating",
-    "find_head",
-    "logits_of",
-    "read_features",
-    "replace_features",
-    "resolve_layer",
-    "uncompiled",
-]
+__all__ = ["Head", "find_head", "resolve_layer"]
 
 
 class Head(NamedTuple):
@@ -127,181 +110,6 @@ def resolve_layer(model: Any, layer: nn.Module | str) -> nn.Module:
             f"to be the name of a layer of {type(model).__name__}",
             repr(layer),
             f"Its last linear layers are {linear[-3:]}",
-        )
-    )
-
-
-def read_features(
-    forward_func: Callable[..., Any],
-    layer: nn.Module,
-    inputs: Any,
-    additional_forward_args: Any = None,
-    device_ids: list[int] | None = None,
-) -> Tensor:
-    """What the layer receives, through Captum's :class:`~captum.attr.LayerActivation`.
-
-    Args:
-        forward_func (callable): the model.
-        layer (nn.Module): the head.
-        inputs, additional_forward_args: as for any Captum attribution.
-        device_ids (list of int, optional): for DataParallel models.
-
-    Returns:
-        Tensor: a detached copy, shape (B, D) or (B, D, 1, 1), in the model's precision.
-
-    Raises:
-        SINGRuntimeError: the layer was not called, or more than once.
-        SINGValueError: the layer reads something other than one feature per image.
-    """
-    forward_func = uncompiled(forward_func)
-    reader = LayerActivation(forward_func, layer, device_ids)
-    with evaluating(forward_func), _hooked(layer) as seen:
-        try:
-            features = reader.attribute(inputs, additional_forward_args, True)
-        except AssertionError as error:
-            if seen.calls:
-                raise
-            raise _never_called(layer) from error
-    _check_calls(seen, layer, device_ids or getattr(forward_func, "device_ids", None))
-    if not isinstance(features, Tensor) or features.dim() < 2 or features[0, 0].numel() != 1:
-        shape = tuple(features.shape) if isinstance(features, Tensor) else type(features).__name__
-        raise SINGValueError(
-            expected(
-                "SING",
-                "layer",
-                "to read one feature per image, of shape (B, D) or (B, D, 1, 1)",
-                f"an input of shape {shape}",
-                "Name the layer after pooling",
-            )
-        )
-    return features
-
-
-def replace_features(
-    forward_func: Callable[..., Any],
-    layer: nn.Module,
-    inputs: Any,
-    features: Tensor,
-    additional_forward_args: Any = None,
-) -> Tensor:
-    """The model's logits when the layer is handed other features.
-
-    The whole model runs, so that a feature that is also used elsewhere is found out.
-
-    Args:
-        forward_func, layer, inputs, additional_forward_args: as :func:`read_features`.
-        features (Tensor): what the layer gets instead, in the shape of its input.
-
-    Returns:
-        Tensor: logits, shape (B, C), detached.
-    """
-    forward_func = uncompiled(forward_func)
-    inputs = inputs if isinstance(inputs, tuple) else (inputs,)
-    extra = additional_forward_args
-    extra = () if extra is None else extra if isinstance(extra, tuple) else (extra,)
-    with evaluating(forward_func), torch.no_grad(), _hooked(layer, features) as seen:
-        logits = logits_of(forward_func(*inputs, *extra))
-    _check_calls(seen, layer, None)
-    return logits.detach()
-
-
-@contextmanager
-def evaluating(model: Any) -> Iterator[None]:
-    """Run in evaluation mode, and leave each submodule's mode as it was found."""
-    modules = list(model.modules()) if isinstance(model, nn.Module) else []
-    modes = [module.training for module in modules]
-    try:
-        for module in modules:
-            module.training = False
-        yield
-    finally:
-        for module, mode in zip(modules, modes, strict=True):
-            module.training = mode
-
-
-def logits_of(output: Any) -> Tensor:
-    """The logits in what a model returns: a tensor, ``.logits``, ``["logits"]``, or a first item.
-
-    Raises:
-        SINGTypeError: there is no tensor in any of these places.
-    """
-    if isinstance(output, Tensor):
-        return output
-    if isinstance(getattr(output, "logits", None), Tensor):
-        return output.logits  # type: ignore[no-any-return]
-    if isinstance(output, dict) and "logits" in output:
-        return logits_of(output["logits"])
-    if isinstance(output, (tuple, list)) and output:
-        return logits_of(output[0])
-    raise SINGTypeError(
-        expected(
-            "SING",
-            "forward_func",
-            "to return logits (a tensor, an object with .logits, a tuple that begins with one)",
-            type(output).__name__,
-            "Wrap the model in a function that returns its logits",
-        )
-    )
-
-
-def uncompiled(model: Any) -> Any:
-    """The module behind ``torch.compile``: a compiled graph does not call hooks."""
-    return getattr(model, "_orig_mod", model)
-
-
-class _Seen:
-    calls = 0
-
-
-@contextmanager
-def _hooked(layer: nn.Module, features: Tensor | None = None) -> Iterator[_Seen]:
-    """Count the layer's calls; hand it its input by position, as Captum reads it, or another one.
-
-    This hook is registered before Captum's, so a head called as ``head(input=x)`` looks to
-    Captum like one called as ``head(x)``.
-    """
-    seen = _Seen()
-
-    def hook(_: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        seen.calls += 1
-        if not args:
-            name = "input" if "input" in kwargs else next(iter(kwargs))
-            args, kwargs = (kwargs[name],), {k: v for k, v in kwargs.items() if k != name}
-        if features is not None:
-            args = (features.to(args[0].dtype), *args[1:])
-        return args, kwargs
-
-    handle = layer.register_forward_pre_hook(hook, with_kwargs=True)
-    try:
-        yield seen
-    finally:
-        handle.remove()
-
-
-def _check_calls(seen: _Seen, layer: nn.Module, device_ids: list[int] | None) -> None:
-    if not seen.calls:
-        raise _never_called(layer)
-    if seen.calls > max(1, len(device_ids or ())):
-        raise SINGRuntimeError(
-            expected(
-                "SING",
-                "layer",
-                "to be called once in a forward pass",
-                f"{seen.calls} calls of {layer}",
-                "A layer that is used several times has no one input; name another layer",
-            )
-        )
-
-
-def _never_called(layer: nn.Module) -> SINGRuntimeError:
-    return SINGRuntimeError(
-        expected(
-            "SING",
-            "layer",
-            "to be called in the model's forward pass",
-            f"no call of {layer}",
-            "If the model applies its weight by F.linear, call the layer itself instead; otherwise "
-            "name the layer that the model uses",
         )
     )
 

@@ -318,6 +318,7 @@ class LinearTranslator(nn.Module):
         return cls(**tensors, record=record, facts=facts.get("facts"))
 
     def extra_repr(self) -> str:
+        """Widths and encoder, in the module's representation."""
         return f"{self.feature_dim} -> {self.embedding_dim}, encoder={self.encoder!r}"
 
     def _need_statistics(self, what: str) -> None:

@@ -1,0 +1,61 @@
+"""What is put in the ignored part's place: zero, the mean, a prediction, another image's."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from captum_sing.null_space import NullSpace
+from captum_sing.translator import LinearTranslator
+
+__all__ = ["NAMED_BASELINES", "conditional_baseline"]
+
+NAMED_BASELINES = ("mean", "conditional")
+
+_RELATIVE_RIDGE = 1e-4
+
+
+def conditional_baseline(
+    features: Tensor, null_space: NullSpace, translator: LinearTranslator
+) -> Tensor:
+    r"""The feature that the head's own view predicts, by linear regression.
+
+    With p = V_p^T (f - mean) what the head sees and S the covariance of the reference features,
+
+    .. math:: b(f) = \bar f + P_n S V_p (V_p^\top S V_p + \lambda I)^{-1} p,
+
+    lambda being 1e-4 of the mean variance of p. What is left of the null part is what the head
+    could *not* have known. The regression wants some 8 R reference images.
+
+    Args:
+        features (Tensor): shape (B, D).
+        null_space (NullSpace): of the head, width D and rank R.
+        translator (LinearTranslator): its statistics are the reference.
+
+    Returns:
+        Tensor: shape (B, D), float64.
+
+    Raises:
+        SINGRuntimeError: the translator has no statistics.
+
+    Example::
+
+        >>> import torch
+        >>> from captum_sing import LinearTranslator, NullSpace
+        >>> f = torch.tensor([[1.0, 1.0], [-1.0, -1.0]])  # the ignored number copies the seen one
+        >>> space = NullSpace.from_weight(torch.tensor([[1.0, 0.0]]))
+        >>> translator = LinearTranslator(torch.eye(2), torch.zeros(2), torch.zeros(2))
+        >>> b = conditional_baseline(f, space, translator.with_statistics(f))
+        >>> space.project(f - b).abs().max() < 1e-3
+        tensor(True)
+    """
+    basis, covariance = null_space.principal_basis, translator.feature_covariance
+    covariance = covariance.to(basis.device)
+    mean = translator.mean.to(basis.device)
+    joint = covariance @ basis  # (D, R)
+    seen = basis.T @ joint
+    ridge = _RELATIVE_RIDGE * seen.diagonal().mean()
+    penalised = seen + ridge * torch.eye(len(seen), dtype=seen.dtype, device=seen.device)
+    coordinates = (features.to(basis.dtype) - mean) @ basis
+    predicted = torch.linalg.solve(penalised, coordinates.T).T @ joint.T
+    return mean + null_space.project(predicted)

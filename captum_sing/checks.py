@@ -1,0 +1,122 @@
+"""What SING refuses before any model runs."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from torch import Tensor
+
+from captum_sing.baselines import NAMED_BASELINES
+from captum_sing.concepts import ConceptBank
+from captum_sing.encoders import ImageTextEncoder
+from captum_sing.errors import SINGTypeError, SINGValueError, expected
+from captum_sing.null_space import NullSpace
+from captum_sing.translator import LinearTranslator
+
+__all__ = ["check_call", "check_parts", "check_width"]
+
+
+def check_parts(
+    forward_func: Any, translator: Any, concepts: Any, encoder: ImageTextEncoder | None
+) -> None:
+    """The parts of a SING are of the right kinds, and of one space."""
+    for name, value, kind in (
+        ("translator", translator, LinearTranslator),
+        ("concepts", concepts, ConceptBank),
+    ):
+        if not isinstance(value, kind):
+            raise SINGTypeError(
+                expected(
+                    "SING",
+                    name,
+                    f"to be a {kind.__name__}",
+                    type(value).__name__,
+                    f"Make one with {kind.__name__}.load(path)",
+                )
+            )
+    if not callable(forward_func):
+        raise SINGTypeError(
+            expected(
+                "SING",
+                "forward_func",
+                "to be callable",
+                type(forward_func).__name__,
+                "Pass a model",
+            )
+        )
+    if concepts.embedding_dim != translator.embedding_dim:
+        raise SINGValueError(
+            expected(
+                "SING",
+                "concepts",
+                f"of the translator's width {translator.embedding_dim}",
+                concepts.embedding_dim,
+                "Embed the words with the encoder that the translator was fitted to",
+            )
+        )
+    names = {translator.encoder, concepts.encoder, encoder and encoder.name} - {None}
+    if len(names) > 1:
+        raise SINGValueError(
+            expected(
+                "SING",
+                "concepts",
+                f"of the translator's encoder {translator.encoder}",
+                f"{', '.join(sorted(n for n in names if n and n != translator.encoder))}",
+                "Two encoders are two spaces, also where their widths agree: use one for both",
+            )
+        )
+
+
+def check_width(width: int, translator: LinearTranslator, space: NullSpace | None) -> None:
+    """The translator and a given null space belong to a head of this width."""
+    for name, actual in (
+        ("translator", translator.feature_dim),
+        ("null_space", width if space is None else space.width),
+    ):
+        if actual != width:
+            raise SINGValueError(
+                expected(
+                    "SING",
+                    name,
+                    f"for the head's input of width {width}",
+                    f"one for width {actual}",
+                    "It belongs to another model or layer",
+                )
+            )
+
+
+def check_call(baselines: Any, prompt: Any, degrees: Any, top_k: int) -> None:
+    """The arguments of one call go together."""
+    where = "SING.attribute"
+    if isinstance(baselines, str) and baselines not in NAMED_BASELINES:
+        raise SINGValueError(
+            expected(
+                where,
+                "baselines",
+                f"None, one of {NAMED_BASELINES} or a tensor",
+                repr(baselines),
+                "Choose one of them",
+            )
+        )
+    if baselines is not None and not isinstance(baselines, (str, Tensor, tuple)):
+        raise SINGTypeError(
+            expected(
+                where,
+                "baselines",
+                f"None, one of {NAMED_BASELINES} or a tensor",
+                type(baselines).__name__,
+                "Numbers are not accepted: zero is None",
+            )
+        )
+    if (prompt is None) != (degrees is None) or (prompt is not None and baselines is not None):
+        raise SINGValueError(
+            expected(
+                where,
+                "prompt and image_score",
+                "together, and without baselines",
+                f"prompt={prompt!r}, image_score={degrees!r}, baselines={baselines!r}",
+                "To steer, give a text and the angle to steer by",
+            )
+        )
+    if top_k < 1:
+        raise SINGValueError(expected(where, "top_k", "of at least 1", top_k, "Name some words"))

@@ -1,0 +1,199 @@
+"""What is ignored, in words: ranked by ignored evidence, one sentence an image."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple, overload
+
+from torch import Tensor
+
+from captum_sing.concepts import ConceptBank
+from captum_sing.errors import SINGRuntimeError, expected
+
+__all__ = ["Description", "Descriptions", "Evidence", "WordScore"]
+
+
+class Evidence(NamedTuple):
+    """What needs the statistics of reference images; see :class:`Descriptions`."""
+
+    seen: Tensor
+    ignored: Tensor
+    centred_image_score: Tensor
+    centred_attribute_score: Tensor
+
+
+class WordScore(NamedTuple):
+    """One word for one image: evidence in standard deviations, the score in degrees."""
+
+    word: str
+    group: str
+    ignored: float
+    seen: float
+    attribute_score: float
+
+    def __str__(self) -> str:
+        return f"{self.word} ({self.ignored:+.1f} of {self.ignored + self.seen:+.1f} sd)"
+
+
+@dataclass(frozen=True)
+class Description:
+    """One image: its numbers and words.
+
+    Attributes:
+        image_score (float): degrees by which removal turns the translated feature.
+        null_energy (float): share of the squared feature (about the baseline) that is ignored.
+        in_sample (bool): the translator was fitted on this image, so nothing is claimed.
+        ignored, seen (tuple of WordScore): words by falling ignored and by falling seen evidence,
+            those above zero; empty where the translator has no statistics.
+        notes (tuple of str): what else a reader must know.
+    """
+
+    image_score: float
+    null_energy: float
+    in_sample: bool
+    ignored: tuple[WordScore, ...] = ()
+    seen: tuple[WordScore, ...] = ()
+    notes: tuple[str, ...] = ()
+
+    def __str__(self) -> str:
+        angle = (
+            f"without the ignored part, {self.null_energy:.0%} of the feature's energy, its "
+            f"translation turns by {self.image_score:.1f} degrees"
+        )
+        if self.in_sample:
+            first = (
+                "The translator was fitted on this very image, so nothing is claimed about what "
+                f"is ignored in it; {angle}."
+            )
+        elif not (self.ignored or self.seen):
+            first = f"No word is named, for want of reference statistics; {angle}."
+        else:
+            ignored = ", ".join(map(str, self.ignored)) or "no word"
+            seen = ", ".join(
+                f"{w.word} ({w.seen:+.1f} of {w.ignored + w.seen:+.1f} sd)" for w in self.seen
+            )
+            first = (
+                f"What the head ignores points at {ignored}; "
+                f"what it sees points at {seen or 'no word'}; {angle}."
+            )
+        return " ".join((first, *self.notes))
+
+    def to_dict(self) -> dict[str, Any]:
+        """All of it in the types that JSON holds."""
+        return {
+            "sentence": str(self),
+            "image_score": self.image_score,
+            "null_energy": self.null_energy,
+            "in_sample": self.in_sample,
+            "ignored": [word._asdict() for word in self.ignored],
+            "seen": [word._asdict() for word in self.seen],
+            "notes": list(self.notes),
+        }
+
+
+@dataclass(frozen=True, eq=False)
+class Descriptions(Sequence[Description]):
+    r"""The scores of a batch, and one :class:`Description` an image.
+
+    Attributes:
+        concepts (ConceptBank): the V words.
+        image_score (Tensor): IS (Eq. 8), shape (B,), degrees.
+        attribute_score (Tensor): AS (Eq. 7), shape (B, V), degrees; positive means that the
+            equivalent is closer to the word.
+        null_energy (Tensor): :math:`\|P_n (f - b)\|^2 / \|f - b\|^2`, shape (B,).
+        in_sample (Tensor): whether the translator was fitted on the image, shape (B,), bool.
+        evidence (Evidence or None): see :attr:`seen`, :attr:`ignored` and the centred scores.
+        notes (tuple of str): said after every sentence.
+        top_k (int): how many words a description names.
+    """
+
+    concepts: ConceptBank
+    image_score: Tensor
+    attribute_score: Tensor
+    null_energy: Tensor
+    in_sample: Tensor
+    evidence: Evidence | None = None
+    notes: tuple[str, ...] = ()
+    top_k: int = field(default=5)
+
+    @property
+    def ignored(self) -> Tensor:
+        """Evidence for each word in what the head ignores, <A P_n (f - b), u_t>, shape (B, V).
+
+        In standard deviations of the reference images along the word.
+
+        Raises:
+            SINGRuntimeError: the translator has no statistics of reference images.
+        """
+        return self._need_evidence().ignored
+
+    @property
+    def seen(self) -> Tensor:
+        """The rest of the evidence, <T(f) - T(mean), u_t> minus :attr:`ignored`; unit as there."""
+        return self._need_evidence().seen
+
+    @property
+    def centred_image_score(self) -> Tensor:
+        """IS about the mean translated feature, shape (B,), degrees."""
+        return self._need_evidence().centred_image_score
+
+    @property
+    def centred_attribute_score(self) -> Tensor:
+        """AS about the mean translated feature and the group's mean text, shape (B, V), degrees."""
+        return self._need_evidence().centred_attribute_score
+
+    def __len__(self) -> int:
+        return len(self.image_score)
+
+    @overload
+    def __getitem__(self, index: int) -> Description: ...
+    @overload
+    def __getitem__(self, index: slice) -> list[Description]: ...
+    def __getitem__(self, index: int | slice) -> Description | list[Description]:
+        if isinstance(index, slice):
+            return [self[i] for i in range(*index.indices(len(self)))]
+        if not -len(self) <= index < len(self):
+            raise IndexError(f"description {index} of {len(self)}")
+        known = self.evidence is not None
+        return Description(
+            float(self.image_score[index]),
+            float(self.null_energy[index]),
+            bool(self.in_sample[index]),
+            self._ranked(index, self.ignored) if known else (),
+            self._ranked(index, self.seen) if known else (),
+            self.notes,
+        )
+
+    def __iter__(self) -> Iterator[Description]:
+        return (self[i] for i in range(len(self)))
+
+    def __str__(self) -> str:
+        return "\n".join(f"[{i}] {description}" for i, description in enumerate(self))
+
+    def _ranked(self, index: int, evidence: Tensor) -> tuple[WordScore, ...]:
+        order = evidence[index].argsort(descending=True)[: self.top_k].tolist()
+        return tuple(
+            WordScore(
+                self.concepts.names[t],
+                self.concepts.group_of(self.concepts.names[t]),
+                float(self.ignored[index, t]),
+                float(self.seen[index, t]),
+                float(self.attribute_score[index, t]),
+            )
+            for t in order
+            if evidence[index, t] > 0
+        )
+
+    def _need_evidence(self) -> Evidence:
+        if self.evidence is None:
+            raise SINGRuntimeError(
+                expected(
+                    "Descriptions",
+                    "translator",
+                    "with the statistics of reference images",
+                    "one that has none",
+                    "Give it some with translator.with_statistics(features)",
+                )
+            )
+        return self.evidence

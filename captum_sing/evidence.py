@@ -1,0 +1,93 @@
+"""Scores of a batch: angles, and each word's evidence split into seen and ignored."""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from captum_sing.angles import attribute_score, image_score
+from captum_sing.concepts import ConceptBank
+from captum_sing.descriptions import Descriptions, Evidence
+from captum_sing.translator import LinearTranslator
+
+__all__ = ["describe", "split_evidence"]
+
+
+def split_evidence(
+    features: Tensor, null_part: Tensor, translator: LinearTranslator, concepts: ConceptBank
+) -> tuple[Tensor, Tensor]:
+    r"""Evidence for each word, in what the head sees and in what it ignores.
+
+    With u_t the word's embedding centred in its group, the total is
+    :math:`e_t(f) = \langle T(f) - T(\bar f), u_t \rangle`, of which
+    :math:`\langle A P_n (f - b), u_t \rangle` is ignored and the rest seen. Linear, so it adds up
+    exactly; angles do not.
+
+    Args:
+        features (Tensor): f, shape (B, D), float64.
+        null_part (Tensor): P_n (f - b), shape (B, D), float64.
+        translator (LinearTranslator): A and the statistics of the reference images.
+        concepts (ConceptBank): the V words.
+
+    Returns:
+        tuple of Tensor: seen and ignored, shape (B, V) each, in standard deviations of the
+        reference images' embeddings along the word.
+
+    Raises:
+        SINGRuntimeError: the translator has no statistics.
+
+    Example::
+
+        >>> import torch
+        >>> from captum_sing import ConceptBank, LinearTranslator
+        >>> bank = ConceptBank(("up", "down"), torch.tensor([[0.0, 1.0], [0.0, -1.0]]),
+        ...                    {"way": ("up", "down")})
+        >>> f = torch.tensor([[1.0, 2.0], [-1.0, -2.0]])
+        >>> translator = LinearTranslator(torch.eye(2), torch.zeros(2), torch.zeros(2))
+        >>> null_part = torch.tensor([[0.0, 2.0], [0.0, -2.0]])  # the head reads the first only
+        >>> seen, ignored = split_evidence(f, null_part, translator.with_statistics(f), bank)
+        >>> seen.abs().max().item(), ignored[:, 0].sign().tolist()
+        (0.0, [1.0, -1.0])
+    """
+    pulled = translator.pull_back(concepts.directions) / translator.spread(concepts.directions)
+    total = (features - translator.mean) @ pulled
+    ignored = null_part @ pulled
+    return total - ignored, ignored
+
+
+def describe(
+    features: Tensor,
+    equivalents: Tensor,
+    ignored: Tensor,
+    translator: LinearTranslator,
+    concepts: ConceptBank,
+) -> Descriptions:
+    """All scores of a batch of features and their equivalents.
+
+    Args:
+        features, equivalents (Tensor): f and f~, shape (B, D), float64.
+        ignored (Tensor): P_n (f - b), shape (B, D), float64: what the evidence is split by.
+        translator (LinearTranslator): T; without statistics there is no evidence and no centring.
+        concepts (ConceptBank): the V words.
+
+    Returns:
+        Descriptions: its ``null_energy`` is the share of ``ignored`` in f.
+    """
+    original, equivalent = translator(features), translator(equivalents)
+    texts = concepts.embeddings.to(original)
+    evidence = None
+    if translator.has_statistics:
+        centre = translator.image
+        centred = texts - concepts.group_means.to(original)
+        evidence = Evidence(
+            *split_evidence(features, ignored, translator, concepts),
+            image_score(original - centre, equivalent - centre),
+            attribute_score(original - centre, equivalent - centre, centred),
+        )
+    return Descriptions(
+        concepts,
+        image_score(original, equivalent),
+        attribute_score(original, equivalent, texts),
+        ignored.square().sum(dim=1) / features.square().sum(dim=1),
+        translator.knows(features),
+        evidence,
+    )

@@ -1,0 +1,245 @@
+"""Reading and replacing what a layer receives, through Captum's hooks, leaving no trace."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from captum.attr import LayerActivation
+from torch import Tensor, nn
+from tqdm.auto import tqdm
+
+from captum_sing.errors import (
+    SINGError,
+    SINGRuntimeError,
+    SINGTypeError,
+    SINGValueError,
+    expected,
+)
+from captum_sing.inputs import batch_of, in_batches
+
+__all__ = ["evaluating", "logits_of", "read_features", "replace_features", "uncompiled"]
+
+_WHERE = "SING"
+
+
+def read_features(
+    forward_func: Callable[..., Any],
+    layer: nn.Module,
+    inputs: Any,
+    additional_forward_args: Any = None,
+    *,
+    device_ids: list[int] | None = None,
+    internal_batch_size: int | None = None,
+    show_progress: bool = False,
+) -> Tensor:
+    """What the layer receives, through Captum's :class:`~captum.attr.LayerActivation`.
+
+    Args:
+        forward_func (callable): the model.
+        layer (nn.Module): the head.
+        inputs, additional_forward_args: as for any Captum attribution.
+        device_ids (list of int, optional): of a DataParallel model.
+        internal_batch_size (int, optional): images that go through the model at once.
+        show_progress (bool, optional): a progress bar over these. Default: False
+
+    Returns:
+        Tensor: a detached copy, shape (B, D) or (B, D, 1, 1), in the model's precision.
+
+    Raises:
+        SINGRuntimeError: the layer was not called, or more than once.
+        SINGValueError: the model refuses the inputs, or the layer reads something other than one
+            finite feature an image.
+    """
+    forward_func = uncompiled(forward_func)
+    count = batch_of(inputs, _WHERE)
+    reader = LayerActivation(forward_func, layer, device_ids)
+    devices = device_ids or getattr(forward_func, "device_ids", None) or [0]
+    parts = []
+    batches = in_batches(count, internal_batch_size, _WHERE, inputs, additional_forward_args)
+    total = -(-count // (internal_batch_size or count))
+    for part, extra in tqdm(batches, _WHERE, total, disable=not show_progress):
+        with evaluating(forward_func), _hooked(layer, len(devices)), _refusals(part):
+            parts.append(reader.attribute(part, extra, True))
+    return _checked_features(torch.cat(parts), count)
+
+
+def replace_features(
+    forward_func: Callable[..., Any],
+    layer: nn.Module,
+    inputs: Any,
+    features: Tensor,
+    additional_forward_args: Any = None,
+    *,
+    internal_batch_size: int | None = None,
+) -> Tensor:
+    """The model's logits when the layer is handed other features.
+
+    The whole model runs, so that a feature that is also used elsewhere is found out.
+
+    Args:
+        forward_func, layer, inputs, additional_forward_args, internal_batch_size: as
+            :func:`read_features`.
+        features (Tensor): what the layer gets instead, in the shape of its input.
+
+    Returns:
+        Tensor: logits, shape (B, C), detached.
+    """
+    forward_func = uncompiled(forward_func)
+    count = batch_of(inputs, _WHERE)
+    logits = []
+    for part, new, extra in in_batches(
+        count, internal_batch_size, _WHERE, inputs, features, additional_forward_args
+    ):
+        part = part if isinstance(part, tuple) else (part,)
+        extra = () if extra is None else extra if isinstance(extra, tuple) else (extra,)
+        with evaluating(forward_func), torch.no_grad(), _hooked(layer, 1, new):
+            logits.append(logits_of(forward_func(*part, *extra)).detach())
+    return torch.cat(logits)
+
+
+@contextmanager
+def evaluating(model: Any) -> Iterator[None]:
+    """Run in evaluation mode, and leave each submodule's mode as it was found."""
+    modules = list(model.modules()) if isinstance(model, nn.Module) else []
+    modes = [module.training for module in modules]
+    try:
+        for module in modules:
+            module.training = False
+        yield
+    finally:
+        for module, mode in zip(modules, modes, strict=True):
+            module.training = mode
+
+
+def logits_of(output: Any) -> Tensor:
+    """The logits in what a model returns: a tensor, ``.logits``, ``["logits"]``, or a first item.
+
+    Raises:
+        SINGTypeError: there is no tensor in any of these places.
+    """
+    if isinstance(output, Tensor):
+        return output
+    if isinstance(getattr(output, "logits", None), Tensor):
+        return output.logits
+    if isinstance(output, dict) and "logits" in output:
+        return logits_of(output["logits"])
+    if isinstance(output, (tuple, list)) and output:
+        return logits_of(output[0])
+    raise SINGTypeError(
+        expected(
+            "SING",
+            "forward_func",
+            "to return logits (a tensor, an object with .logits, a tuple that begins with one)",
+            type(output).__name__,
+            "Wrap the model in a function that returns its logits",
+        )
+    )
+
+
+def uncompiled(model: Any) -> Any:
+    """The module behind ``torch.compile``: a compiled graph does not call hooks."""
+    return getattr(model, "_orig_mod", model)
+
+
+@contextmanager
+def _hooked(layer: nn.Module, most: int, features: Tensor | None = None) -> Iterator[None]:
+    """Count the layer's calls; hand it its input by position, as Captum reads it, or another one.
+
+    This hook is registered before Captum's, so a head called as ``head(input=x)`` looks to
+    Captum like one called as ``head(x)``.
+    """
+    calls = 0
+
+    def hook(_: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        nonlocal calls
+        calls += 1
+        if not args:
+            name = "input" if "input" in kwargs else next(iter(kwargs))
+            args, kwargs = (kwargs[name],), {k: v for k, v in kwargs.items() if k != name}
+        if features is not None:
+            args = (features.to(args[0].device, args[0].dtype), *args[1:])
+        return args, kwargs
+
+    handle = layer.register_forward_pre_hook(hook, with_kwargs=True)
+    try:
+        yield
+    except AssertionError as error:
+        if calls or "hook" not in str(error):  # the model's own assertion, not Captum's
+            raise
+        raise _never_called(layer) from error
+    finally:
+        handle.remove()
+    if not calls:
+        raise _never_called(layer)
+    if calls > most:
+        raise SINGRuntimeError(
+            expected(
+                _WHERE,
+                "layer",
+                "to be called once in a forward pass",
+                f"{calls} calls of {layer}",
+                "A layer that is used several times has no one input; name another layer",
+            )
+        )
+
+
+@contextmanager
+def _refusals(inputs: Any) -> Iterator[None]:
+    """Say which inputs a model refused, and why; running out of memory is no refusal."""
+    try:
+        yield
+    except (SINGError, torch.OutOfMemoryError):
+        raise
+    except (RuntimeError, ValueError, TypeError, IndexError, AssertionError) as error:
+        tensors = inputs if isinstance(inputs, tuple) else (inputs,)
+        shapes = ", ".join(f"{tuple(t.shape)} {t.dtype}".replace("torch.", "") for t in tensors)
+        raise SINGValueError(
+            expected(
+                _WHERE,
+                "inputs",
+                "that the model accepts, one batch such as (B, C, H, W)",
+                f"{shapes}, and the model says: {str(error).strip().rstrip('.')}",
+                "Preprocess as the model was trained, and add the batch dimension",
+            )
+        ) from error
+
+
+def _checked_features(features: Tensor, count: int) -> Tensor:
+    shape = tuple(features.shape)
+    if len(shape) not in (2, 4) or shape[0] != count or shape[2:] not in ((), (1, 1)):
+        raise SINGValueError(
+            expected(
+                _WHERE,
+                "layer",
+                f"to read one feature an image, of shape ({count}, D) or ({count}, D, 1, 1)",
+                f"an input of shape {shape}",
+                "Name the layer after pooling, and pass a batch (B, C, H, W)",
+            )
+        )
+    if not features.isfinite().all():
+        raise SINGValueError(
+            expected(
+                _WHERE,
+                "features",
+                "finite",
+                "NaN or infinity from the model",
+                "Check the weights and the precision",
+            )
+        )
+    return features
+
+
+def _never_called(layer: nn.Module) -> SINGRuntimeError:
+    return SINGRuntimeError(
+        expected(
+            _WHERE,
+            "layer",
+            "to be called in the model's forward pass",
+            f"no call of {layer}",
+            "If the model applies its weight by F.linear, call the layer itself instead; otherwise "
+            "name the layer that the model uses",
+        )
+    )

@@ -1,0 +1,373 @@
+"""SING as a Captum attribution: what a classifier's head ignores in each image."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import Any, NamedTuple
+
+import torch
+from captum.attr import LayerAttribution
+from captum.log import log_usage
+from torch import Tensor, nn
+
+from captum_sing.baselines import conditional_baseline
+from captum_sing.checks import check_call, check_parts, check_width
+from captum_sing.concepts import ConceptBank
+from captum_sing.descriptions import Descriptions
+from captum_sing.encoders import ImageTextEncoder
+from captum_sing.errors import SINGTypeError, SINGValueError, expected
+from captum_sing.evidence import describe
+from captum_sing.head import find_head, resolve_layer
+from captum_sing.hooks import read_features, replace_features
+from captum_sing.inputs import batch_of, in_batches
+from captum_sing.null_space import NullSpace, head_weight
+from captum_sing.steering import steer
+from captum_sing.targets import ImageSpaces
+from captum_sing.translator import LinearTranslator
+from captum_sing.verification import Verification, logit_drift
+
+__all__ = ["SING", "SINGAttribution"]
+
+
+class SINGAttribution(NamedTuple):
+    """What :meth:`SING.attribute` returns.
+
+    Attributes:
+        perturbations (Tensor): f~ - f, in the shape of the head's input, float32 or better.
+        descriptions (Descriptions): scores and one description an image.
+    """
+
+    perturbations: Tensor
+    descriptions: Descriptions
+
+
+class SING(LayerAttribution):
+    r"""Null-space perturbations and their meaning in words (Yadid et al., CVPR 2026).
+
+    A head of logits W f + b cannot see its null space. The **equivalent** of a feature has the
+    same logits and another null part (Eq. 9),
+
+    .. math:: \tilde f = f - P_n (f - b),
+
+    and a linear **translator** T into a vision-language space says what that changes: by how many
+    degrees the translation turns (IS, Eq. 8), how much nearer it comes to a word (AS, Eq. 7), and
+    how the evidence for a word splits into what the head sees and what it ignores.
+
+    Scores are computed in float64, on the device of the translator.
+
+    Args:
+        forward_func (callable): the classifier, or any function of its inputs that runs it.
+        layer (nn.Module, str or None): the head, an ``nn.Linear`` or 1x1 convolution, or its
+            dotted name. None finds it (see :func:`captum_sing.find_head`).
+        translator (LinearTranslator): from the head's input to the space of ``concepts``.
+        concepts (ConceptBank): the words.
+        encoder (ImageTextEncoder, optional): for free-text prompts.
+        null_space (NullSpace, optional): another null space than the exact one of the layer's
+            weight, such as ``NullSpace.from_layer(layer, energy=0.99)``.
+        device_ids (list of int, optional): of a DataParallel model.
+
+    Raises:
+        SINGTypeError, SINGValueError, SINGNameError: parts that do not fit each other.
+
+    Example::
+
+        >>> from captum_sing import SING
+        >>> from captum_sing.demo import load_demo
+        >>> model, translator, concepts, images = load_demo("resnet/neck_color")
+        >>> sing = SING(model, "head", translator, concepts)
+        >>> perturbations, descriptions = sing.attribute(images[:2])
+        >>> perturbations.shape, descriptions.ignored.shape == (2, len(concepts))
+        (torch.Size([2, 64]), True)
+    """
+
+    def __init__(
+        self,
+        forward_func: Callable[..., Any],
+        layer: nn.Module | str | None,
+        translator: LinearTranslator,
+        concepts: ConceptBank,
+        *,
+        encoder: ImageTextEncoder | None = None,
+        null_space: NullSpace | None = None,
+        device_ids: list[int] | None = None,
+    ) -> None:
+        check_parts(forward_func, translator, concepts, encoder)
+        resolved = None if layer is None else resolve_layer(forward_func, layer)
+        super().__init__(forward_func, resolved, device_ids)
+        self.layer: nn.Module | None = resolved
+        self.translator = translator
+        self.concepts = concepts
+        self.encoder = encoder
+        self._given_space = null_space
+        self._cached: tuple[Tensor, NullSpace] | None = None
+        if resolved is not None:
+            check_width(head_weight(resolved).shape[1], translator, null_space)
+
+    @classmethod
+    def get_name(cls) -> str:
+        """The name of the method, "SING"."""
+        return "SING"
+
+    @log_usage()
+    def attribute(
+        self,
+        inputs: Tensor | tuple[Tensor, ...],
+        baselines: str | Tensor | tuple[Tensor, ...] | None = None,
+        target: int | Sequence[int] | Tensor | None = None,
+        additional_forward_args: Any = None,
+        *,
+        prompt: str | Tensor | None = None,
+        image_score: float | Tensor | None = None,
+        top_k: int = 5,
+        internal_batch_size: int | None = None,
+        show_progress: bool = False,
+    ) -> SINGAttribution:
+        """Remove, swap or steer what the head ignores, and say what that means.
+
+        Args:
+            inputs (Tensor or tuple of Tensor): B images, as the model takes them.
+            baselines (optional): what is put in the place of the ignored part. None is zero (the
+                paper's null removal); ``"mean"`` the mean feature, so that only what varies is
+                taken away; ``"conditional"`` what the head's own view predicts, so that only what
+                it could not have known is; a tensor shaped like ``inputs`` other images, one
+                shaped like the head's input other features, whose ignored part is swapped in.
+                Evidence never uses zero: with None it is taken about the mean.
+            target (int, sequence of int or Tensor, optional): keep the logit of this class alone,
+                one for all or one an image. Probabilities and the prediction may then move.
+            additional_forward_args (optional): handed on to the model.
+            prompt (str or Tensor, optional): steer towards a text instead of removing: a word of
+                the bank, free text (with ``encoder``), or an embedding (E,) or (B, E).
+            image_score (float or Tensor, optional): degrees to steer by, with ``prompt``.
+            top_k (int, optional): words named in a description. Default: 5
+            internal_batch_size (int, optional): images that go through the model at once.
+            show_progress (bool, optional): a progress bar over these. Default: False
+
+        Returns:
+            SINGAttribution: ``perturbations`` and ``descriptions``.
+
+        Raises:
+            SINGError: see the message; each is also a ValueError, TypeError, KeyError or
+                RuntimeError.
+        """
+        count = batch_of(inputs, "SING.attribute")
+        check_call(baselines, prompt, image_score, top_k)
+        layer = self._head(inputs, additional_forward_args)
+        device = self.translator.weight.device
+        spaces = self._null_spaces(layer, target, count).to(device)
+        text = None if prompt is None else self._text(prompt)
+
+        def read(batch: Any) -> Tensor:
+            return read_features(
+                self.forward_func,
+                layer,
+                batch,
+                additional_forward_args,
+                device_ids=self.device_ids,
+                internal_batch_size=internal_batch_size,
+                show_progress=show_progress,
+            )
+
+        received = read(inputs)
+        features = received.flatten(1).to(device).double()
+        if isinstance(baselines, (Tensor, tuple)):
+            baselines = self._donors(baselines, inputs, received.shape, read)
+        about = self._about(features, baselines, spaces)
+        removed = ignored = spaces.each(NullSpace.project, about)
+        if baselines is None and self.translator.has_statistics:
+            # evidence is taken about the mean: zero would put one constant into every image
+            ignored = spaces.each(NullSpace.project, features - self.translator.mean)
+        if text is None or image_score is None:
+            equivalents = features - removed
+        else:
+            degrees = torch.as_tensor(image_score, device=device).expand(count)
+            equivalents = spaces.each(
+                lambda space, f, t, theta: steer(f, t, theta, space, self.translator),
+                features,
+                text.to(device).expand(count, -1),
+                degrees,
+            )
+        descriptions = replace(
+            describe(features, equivalents, ignored, self.translator, self.concepts),
+            null_energy=removed.square().sum(dim=1) / about.square().sum(dim=1),
+            notes=_notes(self._given_space, target, prompt),
+            top_k=top_k,
+        )
+        dtype = torch.promote_types(received.dtype, torch.float32)
+        perturbations = (equivalents - features).to(received.device, dtype)
+        return SINGAttribution(perturbations.reshape(received.shape), descriptions)
+
+    def verify(
+        self,
+        inputs: Tensor | tuple[Tensor, ...],
+        baselines: str | Tensor | tuple[Tensor, ...] | None = None,
+        target: int | Sequence[int] | Tensor | None = None,
+        additional_forward_args: Any = None,
+        *,
+        seed: int = 0,
+        internal_batch_size: int | None = None,
+    ) -> Verification:
+        """Run the model with the head's input replaced, and measure how far the logits move.
+
+        Args:
+            inputs, baselines, target, additional_forward_args, internal_batch_size: as
+                :meth:`attribute`.
+            seed (int, optional): of the random perturbations. Default: 0
+
+        Returns:
+            Verification: relative drift of the null perturbation, and of a random and a principal
+            one of the same norm, through the real model.
+        """
+        perturbations, _ = self.attribute(
+            inputs,
+            baselines,
+            target,
+            additional_forward_args,
+            internal_batch_size=internal_batch_size,
+        )
+        layer = self._head(inputs, additional_forward_args)
+        flat = perturbations.flatten(1)
+        spaces = self._null_spaces(layer, target, len(flat)).to(flat.device)
+        noise = torch.randn(flat.shape, generator=torch.Generator().manual_seed(seed)).to(flat)
+        size = flat.norm(dim=1, keepdim=True)
+        visible = noise - spaces.each(NullSpace.project, noise)
+        random, principal = (
+            (direction / direction.norm(dim=1, keepdim=True) * size).view_as(perturbations)
+            for direction in (noise, visible)
+        )
+        features = read_features(
+            self.forward_func,
+            layer,
+            inputs,
+            additional_forward_args,
+            device_ids=self.device_ids,
+            internal_batch_size=internal_batch_size,
+        )
+        before, *after = (
+            replace_features(
+                self.forward_func,
+                layer,
+                inputs,
+                features + change,
+                additional_forward_args,
+                internal_batch_size=internal_batch_size,
+            ).cpu()
+            for change in (0.0, perturbations, random, principal)
+        )
+        return Verification(*(spaces.each(logit_drift, before, moved) for moved in after))
+
+    def _head(self, inputs: Any, additional_forward_args: Any) -> nn.Module:
+        """The layer, found at the first call if none was given."""
+        if self.layer is None:
+            if not isinstance(self.forward_func, nn.Module):
+                raise SINGTypeError(
+                    expected(
+                        "SING",
+                        "layer",
+                        "to be given where forward_func is a function",
+                        "None",
+                        "Pass the head, for example model.fc",
+                    )
+                )
+            few, extra = next(
+                in_batches(batch_of(inputs, "SING"), 2, "SING", inputs, additional_forward_args)
+            )
+            few = few if isinstance(few, tuple) else (few,)
+            extra = () if extra is None else extra if isinstance(extra, tuple) else (extra,)
+            self.layer = find_head(self.forward_func, (*few, *extra)).module
+        weight = head_weight(self.layer)
+        check_width(weight.shape[1], self.translator, self._given_space)
+        return self.layer
+
+    def _null_spaces(self, layer: nn.Module, target: Any, count: int) -> ImageSpaces:
+        weight = head_weight(layer)
+        if target is not None:
+            rtol = None if self._given_space is None else self._given_space.rtol
+            return ImageSpaces.of_targets(weight, target, count, rtol)
+        if self._given_space is not None:
+            return ImageSpaces.same(self._given_space, count)
+        if self._cached is None or not _equal(self._cached[0], weight):
+            self._cached = (weight.clone(), NullSpace.from_weight(weight))
+        return ImageSpaces.same(self._cached[1], count)
+
+    def _donors(
+        self,
+        baselines: Tensor | tuple[Tensor, ...],
+        inputs: Any,
+        received: torch.Size,
+        read: Callable[[Any], Tensor],
+    ) -> Tensor:
+        """Features to swap in: other images run through the model, or features as given."""
+        rows = batch_of(baselines, "SING.attribute", "baselines")
+        first, example = (t[0] if isinstance(t, tuple) else t for t in (baselines, inputs))
+        if first.shape[1:] == example.shape[1:]:
+            donors = read(baselines).flatten(1)
+        elif first.shape[1:] in (received[1:], received[1:2]):
+            donors = first.flatten(1)
+        else:
+            rows = -1
+        if rows not in (1, received[0]):
+            raise SINGValueError(
+                expected(
+                    "SING.attribute",
+                    "baselines",
+                    f"shaped like inputs {tuple(example.shape)} or like the head's input "
+                    f"{tuple(received)}, with one row or as many",
+                    tuple(first.shape),
+                    "Give one donor for all images, or one each",
+                )
+            )
+        return donors.to(self.translator.weight.device).double().expand(received[0], -1)
+
+    def _about(self, features: Tensor, baselines: Any, spaces: ImageSpaces) -> Tensor:
+        """The feature minus its baseline, for each kind of baseline."""
+        if baselines is None:
+            return features
+        if isinstance(baselines, Tensor):
+            return features - baselines
+        if baselines == "mean":
+            return features - self.translator.mean
+        return features - spaces.each(
+            lambda space, rows: conditional_baseline(rows, space, self.translator), features
+        )
+
+    def _text(self, prompt: str | Tensor) -> Tensor:
+        """The embedding of a prompt: a word of the bank, free text, or itself."""
+        if isinstance(prompt, Tensor):
+            return prompt
+        if prompt in self.concepts.names:
+            return self.concepts.embeddings[self.concepts.indices([prompt])[0]]
+        if self.encoder is None:
+            raise SINGValueError(
+                expected(
+                    "SING.attribute",
+                    "prompt",
+                    f"to be a word of the bank, such as {self.concepts.names[0]!r}",
+                    repr(prompt),
+                    "For free text, give SING the encoder: SING(..., encoder=encoder)",
+                )
+            )
+        return self.encoder.encode_text([prompt])[0]
+
+
+def _equal(stored: Tensor, weight: Tensor) -> bool:
+    same_kind = stored.shape == weight.shape and stored.dtype == weight.dtype
+    return same_kind and torch.equal(stored.to(weight.device), weight)
+
+
+def _notes(space: NullSpace | None, target: Any, prompt: Any) -> tuple[str, ...]:
+    notes = []
+    if target is not None:
+        notes.append(
+            "Only the logit of the target class is kept: probabilities and the prediction may move."
+        )
+    elif space is not None and space.energy is not None:
+        notes.append(
+            f"The null space is approximate (energy {space.energy:g}): the logits move a little, "
+            "as verify() tells."
+        )
+    elif space is not None and space.classes is not None:
+        notes.append(f"Only the logits of classes {list(space.classes)} are kept.")
+    if prompt is not None:
+        notes.append(f"Steered towards {prompt if isinstance(prompt, str) else 'an embedding'}.")
+    return tuple(notes)

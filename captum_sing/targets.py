@@ -1,0 +1,89 @@
+"""One null space for all images, or, with targets, one for each image's class."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from captum_sing.errors import SINGTypeError, SINGValueError, expected
+from captum_sing.null_space import NullSpace
+
+__all__ = ["ImageSpaces"]
+
+
+@dataclass(frozen=True)
+class ImageSpaces:
+    """The null space of each image in a batch.
+
+    Attributes:
+        parts (sequence): pairs of a null space and the rows of the batch that it is for.
+        count (int): B.
+    """
+
+    parts: Sequence[tuple[NullSpace, Tensor]]
+    count: int
+
+    @classmethod
+    def of_targets(
+        cls, weight: Tensor, target: int | Sequence[int] | Tensor, count: int, rtol: float | None
+    ) -> ImageSpaces:
+        """Keep one class an image: the rows of a head's weight that ``target`` names.
+
+        Args:
+            weight (Tensor): shape (C, D).
+            target (int, sequence of int or Tensor): one class for all images or one each.
+            count (int): B.
+            rtol (float or None): as :meth:`NullSpace.from_weight`.
+        """
+        classes = torch.as_tensor(target)
+        if classes.is_floating_point() or classes.dtype == torch.bool:
+            raise SINGTypeError(
+                expected(
+                    "SING.attribute",
+                    "target",
+                    "to be class numbers",
+                    classes.dtype,
+                    "Pass integers",
+                )
+            )
+        if classes.dim() > 1 or classes.numel() not in (1, count):
+            raise SINGValueError(
+                expected(
+                    "SING.attribute",
+                    "target",
+                    f"one class, or one for each of {count} images",
+                    f"shape {tuple(classes.shape)}",
+                    "Name one class an image",
+                )
+            )
+        classes = classes.cpu().reshape(-1).expand(count)
+        return cls(
+            [
+                (
+                    NullSpace.from_weight(weight, classes=[int(k)], rtol=rtol),
+                    (classes == k).nonzero().flatten(),
+                )
+                for k in classes.unique()
+            ],
+            count,
+        )
+
+    @classmethod
+    def same(cls, null_space: NullSpace, count: int) -> ImageSpaces:
+        """One null space for all images."""
+        return cls([(null_space, torch.arange(count))], count)
+
+    def each(self, function: Callable[..., Tensor], *batches: Tensor) -> Tensor:
+        """``function(null_space, rows of each batch...)`` for each part, put together again."""
+        results = [function(space, *(b[rows] for b in batches)) for space, rows in self.parts]
+        whole = results[0].new_empty((self.count, *results[0].shape[1:]))
+        for (_, rows), result in zip(self.parts, results, strict=True):
+            whole[rows] = result
+        return whole
+
+    def to(self, device: torch.device) -> ImageSpaces:
+        """A copy on another device."""
+        return ImageSpaces([(space.to(device), rows) for space, rows in self.parts], self.count)
