@@ -8,8 +8,9 @@ from captum_sing.errors import SINGError
 from captum_sing.fitter import TranslatorFitter
 from captum_sing.head import Head, find_head
 from captum_sing.null_space import NullSpace
+from captum_sing.quality import TranslatorReport
 from captum_sing.sing import SING, SINGAttribution
-from captum_sing.translator import LinearTranslator, TranslatorReport
+from captum_sing.translator import LinearTranslator
 from captum_sing.verification import Verification
 
 __version__ = "0.1.0"

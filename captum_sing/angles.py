@@ -9,8 +9,6 @@ from captum_sing.errors import SINGTypeError, SINGValueError, expected
 
 __all__ = ["angle", "attribute_score", "image_score"]
 
-_BLOCK = 2**24  # numbers held at once when every image meets every text
-
 
 def angle(u: Tensor, v: Tensor) -> Tensor:
     r"""Angle between vectors, in degrees.
@@ -39,19 +37,8 @@ def angle(u: Tensor, v: Tensor) -> Tensor:
         >>> angle(torch.tensor([1.0, 0.0]), torch.tensor([[0.0, 2.0], [-3.0, 0.0]]))
         tensor([ 90., 180.])
     """
-    u, v = _unit(u, "u"), _unit(v, "v")
-    if u.shape[-1] != v.shape[-1]:
-        raise SINGValueError(
-            expected(
-                "angle",
-                "v",
-                f"of last dimension {u.shape[-1]}, as u",
-                str(v.shape[-1]),
-                "Compare vectors of one space",
-            )
-        )
-    half = torch.atan2((u - v).norm(dim=-1), (u + v).norm(dim=-1))
-    return torch.rad2deg(2.0 * half)
+    u, v = _units(u, v)
+    return _degrees((u - v).norm(dim=-1), (u + v).norm(dim=-1))
 
 
 def image_score(original: Tensor, equivalent: Tensor) -> Tensor:
@@ -106,30 +93,57 @@ def attribute_score(original: Tensor, equivalent: Tensor, texts: Tensor) -> Tens
     named = (("original", original), ("equivalent", equivalent), ("texts", texts))
     for name, tensor in named:
         if tensor.dim() != 2:
-            rows = "V" if name == "texts" else "B"
+            batch = "V" if name == "texts" else "B"
             raise SINGValueError(
                 expected(
                     "attribute_score",
                     name,
-                    f"of shape ({rows}, E)",
+                    f"of shape ({batch}, E)",
                     tuple(tensor.shape),
                     "Add the missing dimension",
                 )
             )
-    rows = max(1, _BLOCK // max(1, texts.numel()))
-    return torch.cat(
-        [
-            angle(f[:, None], texts) - angle(g[:, None], texts)
-            for f, g in zip(original.split(rows), equivalent.split(rows), strict=True)
-        ]
-    )
-
-
-def _unit(vectors: Tensor, name: str) -> Tensor:
-    if not isinstance(vectors, Tensor) or not vectors.is_floating_point():
-        actual = vectors.dtype if isinstance(vectors, Tensor) else type(vectors).__name__
-        raise SINGTypeError(
-            expected("angle", name, "to be a floating-point tensor", actual, "Convert it first")
+    if original.shape != equivalent.shape:
+        raise SINGValueError(
+            expected(
+                "attribute_score",
+                "equivalent",
+                f"of shape {tuple(original.shape)}, as original",
+                tuple(equivalent.shape),
+                "Translate each feature and its equivalent",
+            )
         )
-    vectors = vectors.to(torch.promote_types(vectors.dtype, torch.float32))
-    return vectors / vectors.norm(dim=-1, keepdim=True)
+    return _between(original, texts) - _between(equivalent, texts)
+
+
+def _between(vectors: Tensor, others: Tensor) -> Tensor:
+    """Angles of all vectors with all others, (B, V), without a (B, V, E) tensor."""
+    u, v = _units(vectors, others)
+    exact = "donot_use_mm_for_euclid_dist"  # matrix products lose the digits of small distances
+    return _degrees(torch.cdist(u, v, compute_mode=exact), torch.cdist(u, -v, compute_mode=exact))
+
+
+def _degrees(difference: Tensor, total: Tensor) -> Tensor:
+    return torch.rad2deg(2.0 * torch.atan2(difference, total))
+
+
+def _units(u: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
+    for name, vectors in (("u", u), ("v", v)):
+        if not isinstance(vectors, Tensor) or not vectors.is_floating_point():
+            actual = vectors.dtype if isinstance(vectors, Tensor) else type(vectors).__name__
+            raise SINGTypeError(
+                expected("angle", name, "to be a floating-point tensor", actual, "Convert it first")
+            )
+    if u.shape[-1] != v.shape[-1]:
+        raise SINGValueError(
+            expected(
+                "angle",
+                "v",
+                f"of last dimension {u.shape[-1]}, as u",
+                v.shape[-1],
+                "Compare vectors of one space",
+            )
+        )
+    dtype = torch.promote_types(torch.promote_types(u.dtype, v.dtype), torch.float32)
+    u, v = u.to(dtype), v.to(dtype)
+    return u / u.norm(dim=-1, keepdim=True), v / v.norm(dim=-1, keepdim=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from captum_sing.baselines import NAMED_BASELINES
@@ -13,7 +14,7 @@ from captum_sing.errors import SINGTypeError, SINGValueError, expected
 from captum_sing.null_space import NullSpace
 from captum_sing.translator import LinearTranslator
 
-__all__ = ["check_call", "check_parts", "check_width"]
+__all__ = ["check_call", "check_parts", "check_steering", "check_width"]
 
 
 def check_parts(
@@ -55,13 +56,14 @@ def check_parts(
             )
         )
     names = {translator.encoder, concepts.encoder, encoder and encoder.name} - {None}
+    own = translator.encoder or concepts.encoder
     if len(names) > 1:
         raise SINGValueError(
             expected(
                 "SING",
                 "concepts",
-                f"of the translator's encoder {translator.encoder}",
-                f"{', '.join(sorted(n for n in names if n and n != translator.encoder))}",
+                f"of one encoder with the translator, {own}",
+                f"{', '.join(sorted(n for n in names if n and n != own))}",
                 "Two encoders are two spaces, also where their widths agree: use one for both",
             )
         )
@@ -120,3 +122,36 @@ def check_call(baselines: Any, prompt: Any, degrees: Any, top_k: int) -> None:
         )
     if top_k < 1:
         raise SINGValueError(expected(where, "top_k", "of at least 1", top_k, "Name some words"))
+
+
+def check_steering(text: Tensor, degrees: Any, count: int, embedding_dim: int) -> None:
+    """A text to steer by, and an angle, for all images or each."""
+    where, one_each = "SING.attribute", f"one or {count}"
+    if text.shape not in ((embedding_dim,), (count, embedding_dim)) or not (
+        text.isfinite().all() and text.any(dim=-1).all()
+    ):
+        raise SINGValueError(
+            expected(
+                where,
+                "prompt",
+                f"of width {embedding_dim}, {one_each} of them, finite and not zero",
+                f"an embedding of shape {tuple(text.shape)}",
+                "Embed it with the encoder of the concepts",
+            )
+        )
+    try:
+        angles = torch.as_tensor(degrees, dtype=torch.float64)
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise SINGTypeError(
+            expected(where, "image_score", "to be degrees", type(degrees).__name__, "Pass a number")
+        ) from error
+    if angles.shape not in ((), (1,), (count,)) or not ((angles > 0) & (angles < 180)).all():
+        raise SINGValueError(
+            expected(
+                where,
+                "image_score",
+                f"{one_each} of them, between 0 and 180 degrees",
+                degrees if angles.numel() == 1 else f"shape {tuple(angles.shape)}",
+                "Give the angle by which the translation should turn",
+            )
+        )

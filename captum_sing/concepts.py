@@ -12,7 +12,13 @@ import torch
 from torch import Tensor
 
 from captum_sing.encoders import ImageTextEncoder
-from captum_sing.errors import SINGNameError, SINGTypeError, SINGValueError, expected
+from captum_sing.errors import (
+    SINGFileError,
+    SINGNameError,
+    SINGTypeError,
+    SINGValueError,
+    expected,
+)
 from captum_sing.files import load_tensors, save_tensors
 
 __all__ = ["DEFAULT_TEMPLATES", "ConceptBank"]
@@ -125,6 +131,10 @@ class ConceptBank:
         return int(self.embeddings.shape[1])
 
     @cached_property
+    def _rows(self) -> dict[str, int]:
+        return {name: row for row, name in enumerate(self.names)}
+
+    @cached_property
     def group_means(self) -> Tensor:
         """The mean embedding of each word's group, shape (V, E)."""
         means = torch.empty_like(self.embeddings)
@@ -145,7 +155,7 @@ class ConceptBank:
         Raises:
             SINGNameError: a word that the bank does not have.
         """
-        missing = [word for word in words if word not in self.names]
+        missing = [word for word in words if word not in self._rows]
         if missing:
             raise SINGNameError(
                 expected(
@@ -156,7 +166,46 @@ class ConceptBank:
                     "Ask for words of the bank, or make one with these words",
                 )
             )
-        return [self.names.index(word) for word in words]
+        return [self._rows[word] for word in words]
+
+    def embed(self, prompt: str | Tensor, encoder: ImageTextEncoder | None = None) -> Tensor:
+        """The embedding of a word of the bank, of free text, or an embedding as it is.
+
+        Args:
+            prompt (str or Tensor): what to embed.
+            encoder (ImageTextEncoder, optional): for text that is no word of the bank.
+
+        Returns:
+            Tensor: shape (E,), or as ``prompt``.
+
+        Raises:
+            SINGTypeError, SINGValueError: no text, or free text without an encoder.
+        """
+        if isinstance(prompt, Tensor):
+            return prompt
+        if not isinstance(prompt, str):
+            raise SINGTypeError(
+                expected(
+                    "ConceptBank.embed",
+                    "prompt",
+                    "to be text or an embedding",
+                    type(prompt).__name__,
+                    f"Name a word of the bank, such as {self.names[0]!r}",
+                )
+            )
+        if prompt in self._rows:
+            return self.embeddings[self._rows[prompt]]
+        if encoder is None:
+            raise SINGValueError(
+                expected(
+                    "ConceptBank.embed",
+                    "prompt",
+                    f"to be a word of the bank, such as {self.names[0]!r}",
+                    repr(prompt),
+                    "For free text, give SING the encoder: SING(..., encoder=encoder)",
+                )
+            )
+        return encoder.encode_text([prompt])[0]
 
     def group_of(self, word: str) -> str:
         """The name of a word's group."""
@@ -176,8 +225,13 @@ class ConceptBank:
             SINGFileError: the file is missing, truncated, or no concept bank.
         """
         tensors, facts = load_tensors(path, _KIND, ["embeddings"])
-        groups = {name: tuple(group) for name, group in facts["groups"].items()}
-        return cls(tuple(facts["names"]), tensors["embeddings"], groups, facts["encoder"])
+        try:
+            groups = {name: tuple(group) for name, group in facts["groups"].items()}
+            return cls(tuple(facts["names"]), tensors["embeddings"], groups, facts["encoder"])
+        except (AttributeError, KeyError, TypeError, SINGValueError) as error:
+            raise SINGFileError(
+                expected("load ConceptBank", "path", "to hold a whole bank", path, "Make it again")
+            ) from error
 
     def __len__(self) -> int:
         return len(self.names)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, overload
@@ -12,6 +13,8 @@ from captum_sing.concepts import ConceptBank
 from captum_sing.errors import SINGRuntimeError, expected
 
 __all__ = ["Description", "Descriptions", "Evidence", "WordScore"]
+
+_SHOWN = 0.05  # standard deviations; less would read 0.0
 
 
 class Evidence(NamedTuple):
@@ -44,29 +47,29 @@ class Description:
         image_score (float): degrees by which removal turns the translated feature.
         null_energy (float): share of the squared feature (about the baseline) that is ignored.
         in_sample (bool): the translator was fitted on this image, so nothing is claimed.
-        ignored, seen (tuple of WordScore): words by falling ignored and by falling seen evidence,
-            those above zero; empty where the translator has no statistics.
+        ignored, seen (tuple of WordScore or None): the words with the most ignored and the most
+            seen evidence, falling, as far as it rounds to 0.1 standard deviations; None where the
+            translator has no statistics.
         notes (tuple of str): what else a reader must know.
+        change (str): what was done to the ignored part.
     """
 
     image_score: float
     null_energy: float
     in_sample: bool
-    ignored: tuple[WordScore, ...] = ()
-    seen: tuple[WordScore, ...] = ()
+    ignored: tuple[WordScore, ...] | None = None
+    seen: tuple[WordScore, ...] | None = None
     notes: tuple[str, ...] = ()
+    change: str = "without that part"
 
     def __str__(self) -> str:
-        angle = (
-            f"without the ignored part, {self.null_energy:.0%} of the feature's energy, its "
-            f"translation turns by {self.image_score:.1f} degrees"
-        )
+        angle = f"{self._share()}; {self.change}, {self._turn()}"
         if self.in_sample:
             first = (
                 "The translator was fitted on this very image, so nothing is claimed about what "
                 f"is ignored in it; {angle}."
             )
-        elif not (self.ignored or self.seen):
+        elif self.ignored is None or self.seen is None:
             first = f"No word is named, for want of reference statistics; {angle}."
         else:
             ignored = ", ".join(map(str, self.ignored)) or "no word"
@@ -79,15 +82,25 @@ class Description:
             )
         return " ".join((first, *self.notes))
 
+    def _share(self) -> str:
+        if math.isnan(self.null_energy):
+            return "the feature is its own baseline"
+        return f"{self.null_energy:.0%} of the feature's energy is ignored"
+
+    def _turn(self) -> str:
+        if math.isnan(self.image_score):
+            return "the angle asked for cannot be reached inside the null space"
+        return f"its translation turns by {self.image_score:.1f} degrees"
+
     def to_dict(self) -> dict[str, Any]:
-        """All of it in the types that JSON holds."""
+        """All of it in the types that JSON holds; None for a number that there is not."""
         return {
             "sentence": str(self),
-            "image_score": self.image_score,
-            "null_energy": self.null_energy,
+            "image_score": _number(self.image_score),
+            "null_energy": _number(self.null_energy),
             "in_sample": self.in_sample,
-            "ignored": [word._asdict() for word in self.ignored],
-            "seen": [word._asdict() for word in self.seen],
+            "ignored": _dicts(self.ignored),
+            "seen": _dicts(self.seen),
             "notes": list(self.notes),
         }
 
@@ -105,6 +118,7 @@ class Descriptions(Sequence[Description]):
         in_sample (Tensor): whether the translator was fitted on the image, shape (B,), bool.
         evidence (Evidence or None): see :attr:`seen`, :attr:`ignored` and the centred scores.
         notes (tuple of str): said after every sentence.
+        change (str): what was done to the ignored part.
         top_k (int): how many words a description names.
     """
 
@@ -115,6 +129,7 @@ class Descriptions(Sequence[Description]):
     in_sample: Tensor
     evidence: Evidence | None = None
     notes: tuple[str, ...] = ()
+    change: str = "without that part"
     top_k: int = field(default=5)
 
     @property
@@ -160,9 +175,10 @@ class Descriptions(Sequence[Description]):
             float(self.image_score[index]),
             float(self.null_energy[index]),
             bool(self.in_sample[index]),
-            self._ranked(index, self.ignored) if known else (),
-            self._ranked(index, self.seen) if known else (),
+            self._ranked(index, self.ignored) if known else None,
+            self._ranked(index, self.seen) if known else None,
             self.notes,
+            self.change,
         )
 
     def __iter__(self) -> Iterator[Description]:
@@ -182,7 +198,7 @@ class Descriptions(Sequence[Description]):
                 float(self.attribute_score[index, t]),
             )
             for t in order
-            if evidence[index, t] > 0
+            if evidence[index, t] >= _SHOWN
         )
 
     def _need_evidence(self) -> Evidence:
@@ -197,3 +213,16 @@ class Descriptions(Sequence[Description]):
                 )
             )
         return self.evidence
+
+
+def _number(value: float) -> float | None:
+    return value if math.isfinite(value) else None
+
+
+def _dicts(words: tuple[WordScore, ...] | None) -> list[dict[str, Any]] | None:
+    if words is None:
+        return None
+    return [
+        {k: _number(v) if isinstance(v, float) else v for k, v in word._asdict().items()}
+        for word in words
+    ]

@@ -123,8 +123,18 @@ class OpenCLIPEncoder:
         """V texts -> (V, E), float32, not normalised; in batches.
 
         Raises:
-            SINGValueError: a text with a word that the tokenizer does not know.
+            SINGValueError: no list, none in it, or a word that the tokenizer does not know.
         """
+        if isinstance(texts, str) or not texts:
+            raise SINGValueError(
+                expected(
+                    "OpenCLIPEncoder.encode_text",
+                    "texts",
+                    "to be a list of one text or more",
+                    repr(texts),
+                    "Write [text, ...]",
+                )
+            )
         texts = list(texts)
         batches = [texts[i : i + _TEXT_BATCH] for i in range(0, len(texts), _TEXT_BATCH)]
         return torch.cat([self._encode_batch(batch) for batch in batches])

@@ -50,7 +50,7 @@ def split_evidence(
     """
     pulled = translator.pull_back(concepts.directions) / translator.spread(concepts.directions)
     total = (features - translator.mean) @ pulled
-    ignored = null_part @ pulled
+    ignored = null_part.to(pulled.dtype) @ pulled
     return total - ignored, ignored
 
 

@@ -9,6 +9,7 @@ from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
+import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
@@ -24,15 +25,19 @@ def write_whole(path: str | Path, write: Any) -> Path:
     """Call ``write(temporary_path)``, then rename: the file is there whole or not at all.
 
     Raises:
-        SINGFileError: the folder does not exist or cannot be written.
+        SINGFileError: the folder does not exist or cannot be written, or the path is a folder.
     """
     path = Path(path)
     try:
+        if path.is_dir():
+            raise IsADirectoryError(path)
         handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
         os.close(handle)
     except OSError as error:
         raise SINGFileError(
-            expected("save", "path", "in a folder that can be written", path, "Make the folder")
+            expected(
+                "save", "path", "a file in a folder that can be written", path, "Make the folder"
+            )
         ) from error
     temporary = Path(name)
     try:
@@ -59,7 +64,11 @@ def save_tensors(
         Path: ``path``.
     """
     metadata = {_KEY: json.dumps({"kind": kind, **facts})}
-    stored = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+    # clones, since safetensors refuses tensors that share memory
+    stored = {
+        name: tensor.detach().cpu().clone(memory_format=torch.contiguous_format)
+        for name, tensor in tensors.items()
+    }
     return write_whole(path, lambda temporary: save_file(stored, temporary, metadata))
 
 
@@ -80,7 +89,7 @@ def load_tensors(
         with safe_open(path, framework="pt") as file:
             facts = json.loads((file.metadata() or {}).get(_KEY, "{}"))
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    except (OSError, SafetensorError, ValueError) as error:
+    except (OSError, SafetensorError, ValueError, RecursionError) as error:
         actual = f"{path} ({error})" if path.exists() else f"{path}, which does not exist"
         raise SINGFileError(
             expected(

@@ -12,6 +12,7 @@ from captum_sing.translator import LinearTranslator
 __all__ = ["TranslatorFitter"]
 
 _RELATIVE_ALPHA = 1e-2
+_ROUNDING = 100  # a feature with less variance of its own, in eps, is a copy of others
 
 
 class TranslatorFitter:
@@ -44,9 +45,9 @@ class TranslatorFitter:
     def __init__(
         self, alpha: float | None = None, *, encoder: str | None = None, remember: bool = True
     ) -> None:
-        if alpha is not None and not alpha >= 0.0:
+        if alpha is not None and not 0.0 <= alpha < float("inf"):
             raise SINGValueError(
-                expected("TranslatorFitter", "alpha", "of at least 0", alpha, "Penalise, or not")
+                expected("TranslatorFitter", "alpha", "finite and not negative", alpha, "Use 1.0")
             )
         self.alpha = alpha
         self.encoder = encoder
@@ -56,6 +57,7 @@ class TranslatorFitter:
         self._gram = torch.empty(0)  # centred products of features with both
         self._embedding_gram = torch.empty(0)
         self._widths = (0, 0)
+        self._eps = 0.0  # of the least precise block
         self._sketches: list[Tensor] = []
 
     def update(self, features: Tensor, embeddings: Tensor) -> TranslatorFitter:
@@ -78,6 +80,7 @@ class TranslatorFitter:
         centred = block - block_mean
         if torch.float64 not in (features.dtype, embeddings.dtype):
             centred = centred.float()
+        self._eps = max(self._eps, torch.finfo(centred.dtype).eps)
         gram = (centred[:, :width].T @ centred).double()
         embedding_gram = (centred[:, width:].T @ centred[:, width:]).double()
         if not self.count:
@@ -123,7 +126,8 @@ class TranslatorFitter:
         )
         penalised = gram + alpha * torch.eye(width, dtype=gram.dtype, device=gram.device)
         factor, failed = torch.linalg.cholesky_ex(penalised)
-        if int(failed):
+        own = factor.diagonal().square() <= _ROUNDING * self._eps * gram.diagonal()
+        if int(failed) or (alpha == 0.0 and bool(own.any())):
             raise SINGValueError(
                 expected(
                     "TranslatorFitter.fit",

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from captum_sing.errors import HeadNotFoundError, SINGNameError, SINGTypeError, expected
-from captum_sing.hooks import evaluating, logits_of, uncompiled
+from captum_sing.hooks import evaluating, logits_of, refusals, uncompiled
 
 __all__ = ["Head", "find_head", "resolve_layer"]
 
@@ -47,6 +47,8 @@ def find_head(model: nn.Module, example_inputs: Any) -> Head:
     Raises:
         HeadNotFoundError: no linear layer makes the output (a softmax after it, several heads
             averaged, ``F.linear`` with the layer's weight); the candidates are listed.
+        SINGTypeError: the model is a function.
+        SINGValueError: the model refuses the inputs.
 
     Example::
 
@@ -56,6 +58,16 @@ def find_head(model: nn.Module, example_inputs: Any) -> Head:
         '1'
     """
     model = uncompiled(model)
+    if not isinstance(model, nn.Module):
+        raise SINGTypeError(
+            expected(
+                "find_head",
+                "model",
+                "to be a module",
+                type(model).__name__,
+                "Where forward_func is a function, name the layer: pass model.fc",
+            )
+        )
     calls, logits = _linear_calls(model, example_inputs)
     exact = [c for c in calls if _same(c.output, logits)]
     if exact:
@@ -127,7 +139,7 @@ def _linear_calls(model: nn.Module, example_inputs: Any) -> tuple[list[_Call], T
 
     def hook_for(name: str) -> Callable[..., None]:
         def hook(module: nn.Module, _: Any, output: Tensor) -> None:
-            calls.append(_Call(name, module, output.detach()))
+            calls.append(_Call(name, module, output.detach().clone()))  # before inplace=True
 
         return hook
 
@@ -135,7 +147,7 @@ def _linear_calls(model: nn.Module, example_inputs: Any) -> tuple[list[_Call], T
         for name, module in model.named_modules():
             if _is_linear(module):
                 handles.append(module.register_forward_hook(hook_for(name)))
-        with evaluating(model), torch.no_grad():
+        with evaluating(model), torch.no_grad(), refusals(inputs):
             logits = logits_of(model(*inputs))
     finally:
         for handle in handles:
@@ -144,7 +156,10 @@ def _linear_calls(model: nn.Module, example_inputs: Any) -> tuple[list[_Call], T
 
 
 def _same(output: Tensor, logits: Tensor) -> bool:
-    return output.numel() == logits.numel() and torch.equal(output.reshape(logits.shape), logits)
+    if output.numel() != logits.numel():
+        return False
+    output = output.reshape(logits.shape).to(logits)
+    return torch.allclose(output, logits, rtol=0.0, atol=0.0, equal_nan=True)
 
 
 def _why_no_head(model: nn.Module, calls: list[_Call], logits: Tensor) -> str:

@@ -20,7 +20,14 @@ from captum_sing.errors import (
 )
 from captum_sing.inputs import batch_of, in_batches
 
-__all__ = ["evaluating", "logits_of", "read_features", "replace_features", "uncompiled"]
+__all__ = [
+    "evaluating",
+    "logits_of",
+    "read_features",
+    "refusals",
+    "replace_features",
+    "uncompiled",
+]
 
 _WHERE = "SING"
 
@@ -61,7 +68,7 @@ def read_features(
     batches = in_batches(count, internal_batch_size, _WHERE, inputs, additional_forward_args)
     total = -(-count // (internal_batch_size or count))
     for part, extra in tqdm(batches, _WHERE, total, disable=not show_progress):
-        with evaluating(forward_func), _hooked(layer, len(devices)), _refusals(part):
+        with evaluating(forward_func), refusals(part), _hooked(layer, len(devices)):
             parts.append(reader.attribute(part, extra, True))
     return _checked_features(torch.cat(parts), count)
 
@@ -77,7 +84,8 @@ def replace_features(
 ) -> Tensor:
     """The model's logits when the layer is handed other features.
 
-    The whole model runs, so that a feature that is also used elsewhere is found out.
+    The whole model runs, and the feature is changed where it lies in memory until the pass is
+    over: what else reads it after the layer (a second head, a norm) reads the new one too.
 
     Args:
         forward_func, layer, inputs, additional_forward_args, internal_batch_size: as
@@ -95,8 +103,8 @@ def replace_features(
     ):
         part = part if isinstance(part, tuple) else (part,)
         extra = () if extra is None else extra if isinstance(extra, tuple) else (extra,)
-        with evaluating(forward_func), torch.no_grad(), _hooked(layer, 1, new):
-            logits.append(logits_of(forward_func(*part, *extra)).detach())
+        with evaluating(forward_func), torch.no_grad(), refusals(part), _hooked(layer, 1, new):
+            logits.append(logits_of(forward_func(*part, *extra)).detach().reshape(len(new), -1))
     return torch.cat(logits)
 
 
@@ -146,12 +154,13 @@ def uncompiled(model: Any) -> Any:
 
 @contextmanager
 def _hooked(layer: nn.Module, most: int, features: Tensor | None = None) -> Iterator[None]:
-    """Count the layer's calls; hand it its input by position, as Captum reads it, or another one.
+    """Count the layer's calls; hand it its input by position, as Captum reads it, or change it.
 
     This hook is registered before Captum's, so a head called as ``head(input=x)`` looks to
     Captum like one called as ``head(x)``.
     """
     calls = 0
+    changed: list[tuple[Tensor, Tensor]] = []
 
     def hook(_: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         nonlocal calls
@@ -160,7 +169,8 @@ def _hooked(layer: nn.Module, most: int, features: Tensor | None = None) -> Iter
             name = "input" if "input" in kwargs else next(iter(kwargs))
             args, kwargs = (kwargs[name],), {k: v for k, v in kwargs.items() if k != name}
         if features is not None:
-            args = (features.to(args[0].device, args[0].dtype), *args[1:])
+            changed.append((args[0].data, args[0].data.clone()))  # .data: unseen by autograd
+            args[0].data.copy_(features)
         return args, kwargs
 
     handle = layer.register_forward_pre_hook(hook, with_kwargs=True)
@@ -172,6 +182,8 @@ def _hooked(layer: nn.Module, most: int, features: Tensor | None = None) -> Iter
         raise _never_called(layer) from error
     finally:
         handle.remove()
+        for tensor, original in reversed(changed):
+            tensor.copy_(original)
     if not calls:
         raise _never_called(layer)
     if calls > most:
@@ -187,7 +199,7 @@ def _hooked(layer: nn.Module, most: int, features: Tensor | None = None) -> Iter
 
 
 @contextmanager
-def _refusals(inputs: Any) -> Iterator[None]:
+def refusals(inputs: Any) -> Iterator[None]:
     """Say which inputs a model refused, and why; running out of memory is no refusal."""
     try:
         yield
@@ -195,7 +207,11 @@ def _refusals(inputs: Any) -> Iterator[None]:
         raise
     except (RuntimeError, ValueError, TypeError, IndexError, AssertionError) as error:
         tensors = inputs if isinstance(inputs, tuple) else (inputs,)
-        shapes = ", ".join(f"{tuple(t.shape)} {t.dtype}".replace("torch.", "") for t in tensors)
+        shapes = ", ".join(
+            f"{tuple(t.shape)} {t.dtype}".replace("torch.", "")
+            for t in tensors
+            if isinstance(t, Tensor)
+        )
         raise SINGValueError(
             expected(
                 _WHERE,

@@ -48,7 +48,7 @@ class FeatureRecord:
     @classmethod
     def from_sketches(cls, sketches: Tensor) -> FeatureRecord:
         """A record of what :func:`sketch` made, shape (N, 4)."""
-        spread = sketches.std(dim=0).nan_to_num(0.0)
+        spread = sketches.std(dim=0, correction=0)
         scale = torch.stack([sketches.mean(dim=0), torch.where(spread > 0, spread, 1.0)])
         return cls(_encode(sketches, scale), scale)
 

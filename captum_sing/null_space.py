@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import operator
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -83,6 +84,8 @@ class NullSpace:
             NoNullSpaceError: the head sees every direction.
         """
         rows = _kept_rows(weight, classes, invariant_to)
+        if energy is not None:
+            _check_fraction("energy", energy, 0.0 < energy <= 1.0, "in (0, 1]")
         if rtol is None:
             eps = torch.finfo(torch.promote_types(weight.dtype, torch.float32)).eps
             rtol = 0.5 * math.sqrt(sum(rows.shape) + 1) * eps
@@ -90,7 +93,6 @@ class NullSpace:
         singular_values, right = torch.linalg.svd(rows, full_matrices=False)[1:]
         rank = int((singular_values > rtol * singular_values[0]).sum())
         if energy is not None:
-            _check_fraction("energy", energy, 0.0 < energy <= 1.0, "in (0, 1]")
             shares = singular_values.square().cumsum(0) / singular_values.square().sum()
             rank = min(rank, int((shares < energy).sum()) + 1)
         width = rows.shape[1]
@@ -290,7 +292,7 @@ def _kept_rows(weight: Tensor, classes: Sequence[int] | None, invariant_to: str)
             expected(where, "weight", "finite", "NaN or infinity", "Load the weights again")
         )
     if classes is not None:
-        chosen = [int(k) for k in classes]
+        chosen = _integers(classes)
         if not chosen or len(set(chosen)) < len(chosen) or not set(chosen) <= set(range(len(rows))):
             raise SINGValueError(
                 expected(
@@ -313,18 +315,28 @@ def _kept_rows(weight: Tensor, classes: Sequence[int] | None, invariant_to: str)
                     "The odds of one class alone are no constraint; add a class to compare with",
                 )
             )
+        rows = rows - rows[0]  # equal rows end at zero, without rounding noise
         rows = rows - rows.mean(dim=0)
     if not rows.any():
         raise SINGValueError(
             expected(
                 where,
                 "weight",
-                "with a value other than zero",
-                "only zeros",
+                f"whose {invariant_to} depend on the features",
+                "only zeros" if invariant_to == "logits" else "rows that are all the same",
                 "This head ignores everything: load trained weights, or initialise it",
             )
         )
     return rows
+
+
+def _integers(classes: Sequence[int]) -> list[int]:
+    try:
+        return [operator.index(k) for k in classes]
+    except TypeError as error:
+        raise SINGTypeError(
+            expected("NullSpace.from_weight", "classes", "to be integers", classes, "Write [3]")
+        ) from error
 
 
 def _check_fraction(name: str, value: float, ok: bool, constraint: str) -> None:

@@ -12,11 +12,11 @@ from captum.log import log_usage
 from torch import Tensor, nn
 
 from captum_sing.baselines import conditional_baseline
-from captum_sing.checks import check_call, check_parts, check_width
+from captum_sing.checks import check_call, check_parts, check_steering, check_width
 from captum_sing.concepts import ConceptBank
 from captum_sing.descriptions import Descriptions
 from captum_sing.encoders import ImageTextEncoder
-from captum_sing.errors import SINGTypeError, SINGValueError, expected
+from captum_sing.errors import SINGValueError, expected
 from captum_sing.evidence import describe
 from captum_sing.head import find_head, resolve_layer
 from captum_sing.hooks import read_features, replace_features
@@ -152,10 +152,14 @@ class SING(LayerAttribution):
         """
         count = batch_of(inputs, "SING.attribute")
         check_call(baselines, prompt, image_score, top_k)
+        text = None if prompt is None else self.concepts.embed(prompt, self.encoder)
+        if text is not None:
+            check_steering(text, image_score, count, self.concepts.embedding_dim)
+        if isinstance(baselines, str):
+            _ = self.translator.mean  # or say now that there is none
         layer = self._head(inputs, additional_forward_args)
         device = self.translator.weight.device
         spaces = self._null_spaces(layer, target, count).to(device)
-        text = None if prompt is None else self._text(prompt)
 
         def read(batch: Any) -> Tensor:
             return read_features(
@@ -168,10 +172,10 @@ class SING(LayerAttribution):
                 show_progress=show_progress,
             )
 
+        if isinstance(baselines, (Tensor, tuple)):
+            baselines = self._donors(baselines, inputs, count, read)
         received = read(inputs)
         features = received.flatten(1).to(device).double()
-        if isinstance(baselines, (Tensor, tuple)):
-            baselines = self._donors(baselines, inputs, received.shape, read)
         about = self._about(features, baselines, spaces)
         removed = ignored = spaces.each(NullSpace.project, about)
         if baselines is None and self.translator.has_statistics:
@@ -190,7 +194,8 @@ class SING(LayerAttribution):
         descriptions = replace(
             describe(features, equivalents, ignored, self.translator, self.concepts),
             null_energy=removed.square().sum(dim=1) / about.square().sum(dim=1),
-            notes=_notes(self._given_space, target, prompt),
+            change=_change(baselines, prompt),
+            notes=_notes(self._given_space, target),
             top_k=top_k,
         )
         dtype = torch.promote_types(received.dtype, torch.float32)
@@ -259,16 +264,6 @@ class SING(LayerAttribution):
     def _head(self, inputs: Any, additional_forward_args: Any) -> nn.Module:
         """The layer, found at the first call if none was given."""
         if self.layer is None:
-            if not isinstance(self.forward_func, nn.Module):
-                raise SINGTypeError(
-                    expected(
-                        "SING",
-                        "layer",
-                        "to be given where forward_func is a function",
-                        "None",
-                        "Pass the head, for example model.fc",
-                    )
-                )
             few, extra = next(
                 in_batches(batch_of(inputs, "SING"), 2, "SING", inputs, additional_forward_args)
             )
@@ -294,30 +289,28 @@ class SING(LayerAttribution):
         self,
         baselines: Tensor | tuple[Tensor, ...],
         inputs: Any,
-        received: torch.Size,
+        count: int,
         read: Callable[[Any], Tensor],
     ) -> Tensor:
         """Features to swap in: other images run through the model, or features as given."""
         rows = batch_of(baselines, "SING.attribute", "baselines")
         first, example = (t[0] if isinstance(t, tuple) else t for t in (baselines, inputs))
-        if first.shape[1:] == example.shape[1:]:
-            donors = read(baselines).flatten(1)
-        elif first.shape[1:] in (received[1:], received[1:2]):
-            donors = first.flatten(1)
-        else:
-            rows = -1
-        if rows not in (1, received[0]):
+        width = self.translator.feature_dim
+        like_inputs = first.shape[1:] == example.shape[1:]
+        like_features = first.shape[1:] in ((width,), (width, 1, 1))
+        if rows not in (1, count) or not (like_inputs or like_features):
             raise SINGValueError(
                 expected(
                     "SING.attribute",
                     "baselines",
                     f"shaped like inputs {tuple(example.shape)} or like the head's input "
-                    f"{tuple(received)}, with one row or as many",
+                    f"({count}, {width}), with one row or as many",
                     tuple(first.shape),
                     "Give one donor for all images, or one each",
                 )
             )
-        return donors.to(self.translator.weight.device).double().expand(received[0], -1)
+        donors = (read(baselines) if like_inputs else first).flatten(1)
+        return donors.to(self.translator.weight.device).double()
 
     def _about(self, features: Tensor, baselines: Any, spaces: ImageSpaces) -> Tensor:
         """The feature minus its baseline, for each kind of baseline."""
@@ -331,43 +324,26 @@ class SING(LayerAttribution):
             lambda space, rows: conditional_baseline(rows, space, self.translator), features
         )
 
-    def _text(self, prompt: str | Tensor) -> Tensor:
-        """The embedding of a prompt: a word of the bank, free text, or itself."""
-        if isinstance(prompt, Tensor):
-            return prompt
-        if prompt in self.concepts.names:
-            return self.concepts.embeddings[self.concepts.indices([prompt])[0]]
-        if self.encoder is None:
-            raise SINGValueError(
-                expected(
-                    "SING.attribute",
-                    "prompt",
-                    f"to be a word of the bank, such as {self.concepts.names[0]!r}",
-                    repr(prompt),
-                    "For free text, give SING the encoder: SING(..., encoder=encoder)",
-                )
-            )
-        return self.encoder.encode_text([prompt])[0]
-
 
 def _equal(stored: Tensor, weight: Tensor) -> bool:
     same_kind = stored.shape == weight.shape and stored.dtype == weight.dtype
     return same_kind and torch.equal(stored.to(weight.device), weight)
 
 
-def _notes(space: NullSpace | None, target: Any, prompt: Any) -> tuple[str, ...]:
-    notes = []
-    if target is not None:
-        notes.append(
-            "Only the logit of the target class is kept: probabilities and the prediction may move."
-        )
-    elif space is not None and space.energy is not None:
-        notes.append(
-            f"The null space is approximate (energy {space.energy:g}): the logits move a little, "
-            "as verify() tells."
-        )
-    elif space is not None and space.classes is not None:
-        notes.append(f"Only the logits of classes {list(space.classes)} are kept.")
+def _change(baselines: Any, prompt: Any) -> str:
     if prompt is not None:
-        notes.append(f"Steered towards {prompt if isinstance(prompt, str) else 'an embedding'}.")
-    return tuple(notes)
+        return f"steered towards {prompt if isinstance(prompt, str) else 'an embedding'}"
+    return "with the donor's part instead" if isinstance(baselines, Tensor) else "without that part"
+
+
+def _notes(space: NullSpace | None, target: Any) -> tuple[str, ...]:
+    if target is not None:
+        return ("Only the target's logit is kept: probabilities and the prediction may move.",)
+    if space is not None and space.energy is not None:
+        return (
+            f"The null space is approximate (energy {space.energy:g}): the logits move a little, "
+            "as verify() tells.",
+        )
+    if space is not None and space.classes is not None:
+        return (f"Only the logits of classes {list(space.classes)} are kept.",)
+    return ()

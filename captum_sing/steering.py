@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from captum_sing.errors import SINGValueError, expected
 from captum_sing.null_space import NullSpace
 from captum_sing.translator import LinearTranslator
 
@@ -37,6 +38,9 @@ def steer(
     Returns:
         Tensor: shape (B, D), float64; NaN where the angle cannot be reached (theta >= phi).
 
+    Raises:
+        SINGValueError: texts of another shape.
+
     Example::
 
         >>> import torch
@@ -51,11 +55,19 @@ def steer(
     translated = translator(exact)
     length = translated.norm(dim=1, keepdim=True)
     unit = translated / length
-    texts = texts.to(exact)
-    text = (texts / texts.norm(dim=-1, keepdim=True)).expand_as(unit)
-    turning = text - (text * unit).sum(dim=1, keepdim=True) * unit
-    gradient = (turning / length) @ translator.weight.double()
-    direction = null_space.project(gradient)
+    if texts.shape not in (unit.shape, unit.shape[1:]):
+        raise SINGValueError(
+            expected(
+                "steer",
+                "texts",
+                f"of shape {tuple(unit.shape[1:])} or {tuple(unit.shape)}",
+                tuple(texts.shape),
+                "Embed them with the translator's encoder",
+            )
+        )
+    text = texts.to(exact)
+    turning = text - (text * unit).sum(dim=1, keepdim=True) * unit  # the gradient, but for a factor
+    direction = null_space.project(turning @ translator.weight.double())
     direction = direction / direction.norm(dim=1, keepdim=True)
     moved = direction @ translator.weight.double().T
     speed = moved.norm(dim=1, keepdim=True)

@@ -2,57 +2,23 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from captum_sing.angles import angle
-from captum_sing.errors import SINGRuntimeError, SINGValueError, expected
+from captum_sing.errors import SINGFileError, SINGRuntimeError, SINGValueError, expected
 from captum_sing.files import load_tensors, save_tensors
 from captum_sing.membership import FeatureRecord
 from captum_sing.null_space import NullSpace
+from captum_sing.quality import Fit, TranslatorReport, fit_of
 
-__all__ = ["Fit", "LinearTranslator", "TranslatorReport"]
+__all__ = ["LinearTranslator"]
 
 _KIND = "LinearTranslator"
 _REQUIRED = ("weight", "origin", "image")
 _OPTIONAL = ("covariance", "embedding_covariance", "codes", "scale")
-
-
-@dataclass(frozen=True)
-class Fit:
-    """How well translated features meet the true embeddings of the same images.
-
-    Attributes:
-        cosine (float): mean cosine. It flatters: a constant prediction has a high one.
-        degrees (float): mean angle.
-        r2 (float): 1 - sum of squared errors / sum of squares about the mean embedding.
-    """
-
-    cosine: float
-    degrees: float
-    r2: float
-
-
-@dataclass(frozen=True)
-class TranslatorReport:
-    """The quality of a translator on pairs of features and embeddings.
-
-    Attributes:
-        count (int): number of pairs.
-        in_sample (int): how many of them the translator was fitted on; only 0 is a fair test.
-        whole, principal, null (Fit): T of the whole feature, and with only its principal or null
-            part about the mean feature (None without a null space).
-    """
-
-    count: int
-    in_sample: int
-    whole: Fit
-    principal: Fit | None = None
-    null: Fit | None = None
 
 
 class LinearTranslator(nn.Module):
@@ -60,16 +26,15 @@ class LinearTranslator(nn.Module):
 
     Evaluated as :math:`A (f - \bar f) + T(\bar f)`, with the mean taken off in float64: features
     whose mean is far above their spread would lose digits otherwise. Made by
-    :meth:`captum_sing.TranslatorFitter.fit`, :meth:`load` or
-    :func:`captum_sing.translator_files.from_authors`.
+    :meth:`captum_sing.TranslatorFitter.fit` or :meth:`load`.
 
     Args:
         weight (Tensor): A, shape (E, D).
         origin (Tensor): the point f0 that the map is written about, shape (D,).
         image (Tensor): T(f0), shape (E,).
-        covariance (Tensor, optional): of the reference features, shape (D, D). With it, ``origin``
-            is their mean.
-        embedding_covariance (Tensor, optional): of the same images' embeddings, shape (E, E).
+        covariance (Tensor, optional): of the reference features, shape (D, D).
+        embedding_covariance (Tensor, optional): of the same images' embeddings, shape (E, E). With
+            either, ``origin`` is the mean of the reference features.
         record (FeatureRecord, optional): the features it was fitted on.
         facts (dict, optional): what to keep beside the numbers; ``facts["encoder"]`` is the name
             of the encoder.
@@ -134,8 +99,8 @@ class LinearTranslator(nn.Module):
 
     @property
     def has_statistics(self) -> bool:
-        """Whether the mean and the covariance of reference features are known."""
-        return self.covariance is not None
+        """Whether reference images are known, by their mean and at least one covariance."""
+        return self.covariance is not None or self.embedding_covariance is not None
 
     @property
     def mean(self) -> Tensor:
@@ -152,10 +117,11 @@ class LinearTranslator(nn.Module):
         """The covariance of the reference features, shape (D, D), float64.
 
         Raises:
-            SINGRuntimeError: this translator has none yet.
+            SINGRuntimeError: this translator has none, or was saved without it.
         """
-        self._need_statistics("feature_covariance")
-        return self.covariance.double()  # type: ignore[union-attr]
+        if self.covariance is None:
+            raise self._no_statistics("feature_covariance")
+        return self.covariance.double()
 
     def forward(self, features: Tensor) -> Tensor:
         """Translate features.
@@ -281,26 +247,27 @@ class LinearTranslator(nn.Module):
         if null_space is not None:
             centred = exact - self.mean
             null_part = null_space.to(self.weight.device).project(centred)
-            parts["null"] = _fit(self(self.mean + null_part), truth)
-            parts["principal"] = _fit(self(exact - null_part), truth)
+            parts["null"] = fit_of(self(self.mean + null_part), truth)
+            parts["principal"] = fit_of(self(exact - null_part), truth)
         count, used = len(features), int(self.knows(features).sum())
-        return TranslatorReport(count, used, _fit(self(exact), truth), **parts)
+        return TranslatorReport(count, used, fit_of(self(exact), truth), **parts)
 
     def save(self, path: str | Path, *, covariance: bool = True) -> Path:
         """Save to one safetensors file, written whole or not at all.
 
         Args:
             path (str or Path): the file.
-            covariance (bool, optional): False leaves the two covariances out, and with them the
-                conditional baseline and the evidence. Default: True
+            covariance (bool, optional): False leaves out the features' covariance, the largest
+                part, and with it the conditional baseline. Default: True
 
         Returns:
             Path: ``path``.
         """
         tensors = {name: getattr(self, name) for name in _REQUIRED}
-        for name in ("covariance", "embedding_covariance") if covariance else ():
-            if getattr(self, name) is not None:
-                tensors[name] = getattr(self, name)
+        if self.embedding_covariance is not None:
+            tensors["embedding_covariance"] = self.embedding_covariance
+        if covariance and self.covariance is not None:
+            tensors["covariance"] = self.covariance
         if self.record is not None:
             tensors |= {"codes": self.record.codes, "scale": self.record.scale}
         return save_tensors(path, _KIND, tensors, {"facts": self.facts})
@@ -314,8 +281,15 @@ class LinearTranslator(nn.Module):
         """
         tensors, facts = load_tensors(path, _KIND, _REQUIRED, _OPTIONAL)
         codes, scale = tensors.pop("codes", None), tensors.pop("scale", None)
-        record = None if codes is None or scale is None else FeatureRecord(codes, scale)
-        return cls(**tensors, record=record, facts=facts.get("facts"))
+        try:
+            record = None if codes is None or scale is None else FeatureRecord(codes, scale)
+            return cls(**tensors, record=record, facts=facts.get("facts"))
+        except (ValueError, TypeError) as error:
+            raise SINGFileError(
+                expected(
+                    f"load {_KIND}", "path", "to hold one", f"{path} ({error})", "Make it again"
+                )
+            ) from error
 
     def extra_repr(self) -> str:
         """Widths and encoder, in the module's representation."""
@@ -323,22 +297,18 @@ class LinearTranslator(nn.Module):
 
     def _need_statistics(self, what: str) -> None:
         if not self.has_statistics:
-            raise SINGRuntimeError(
-                expected(
-                    f"LinearTranslator.{what}",
-                    "translator",
-                    "with the statistics of reference images",
-                    "one that has none",
-                    "Give it some with translator.with_statistics(features)",
-                )
+            raise self._no_statistics(what)
+
+    def _no_statistics(self, what: str) -> SINGRuntimeError:
+        return SINGRuntimeError(
+            expected(
+                f"LinearTranslator.{what}",
+                "translator",
+                "with the statistics of reference images",
+                "one that has none",
+                "Give it some with translator.with_statistics(features)",
             )
-
-
-def _fit(predicted: Tensor, truth: Tensor) -> Fit:
-    degrees = angle(predicted, truth)
-    errors = (predicted - truth).square().sum()
-    r2 = 1.0 - errors / (truth - truth.mean(dim=0)).square().sum()
-    return Fit(float(torch.deg2rad(degrees).cos().mean()), float(degrees.mean()), float(r2))
+        )
 
 
 def _check_shapes(

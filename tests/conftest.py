@@ -22,14 +22,14 @@ class SkipGuard:
     """Fails the session for every skip that is not in ``EXPECTED_SKIPS``."""
 
     def __init__(self) -> None:
-        self.unexpected: list[str] = []
+        self.unexpected: set[str] = set()
 
     def _note(self, report: pytest.TestReport | pytest.CollectReport) -> None:
         if not report.skipped or hasattr(report, "wasxfail"):
             return
         reason = report.longrepr[2] if isinstance(report.longrepr, tuple) else str(report.longrepr)
         if not any(text in reason and holds() for text, holds in EXPECTED_SKIPS.items()):
-            self.unexpected.append(f"{report.nodeid}: {reason}")
+            self.unexpected.add(f"{report.nodeid}: {reason}")
 
     pytest_runtest_logreport = _note
     pytest_collectreport = _note
@@ -42,7 +42,7 @@ class SkipGuard:
             session.exitstatus = pytest.ExitCode.TESTS_FAILED
 
     def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
-        for line in self.unexpected:
+        for line in sorted(self.unexpected):
             terminalreporter.write_line(f"UNEXPECTED SKIP {line}", red=True)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import json
 import re
 import runpy
 import shutil
@@ -18,13 +19,9 @@ import setuptools
 
 import captum_sing
 
-if sys.version_info >= (3, 11):
-    import tomllib
-else:
-    import tomli as tomllib
-
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+NOTEBOOKS = sorted((ROOT / "tutorials").glob("*.ipynb"))
 
 
 def code_blocks(page: Path, language: str) -> list[str]:
@@ -42,8 +39,7 @@ def metadata(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
 
 
 def test_metadata_has_one_source(metadata: dict[str, Any]) -> None:
-    settings = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
-    assert "project" not in settings
+    assert "[project" not in (ROOT / "pyproject.toml").read_text(encoding="utf-8")
     assert not (ROOT / "setup.cfg").exists()
     assert metadata["version"] == captum_sing.__version__
     citation = (ROOT / "CITATION.cff").read_text(encoding="utf-8")
@@ -78,7 +74,7 @@ def test_wheel_is_complete(tmp_path: Path) -> None:
     shutil.copytree(
         ROOT / "captum_sing",
         source / "captum_sing",
-        ignore=shutil.ignore_patterns("__pycache__"),
+        ignore=shutil.ignore_patterns("__pycache__", ".*"),
     )
     build = f"from setuptools import build_meta; build_meta.build_wheel({str(out)!r})"
     subprocess.run([sys.executable, "-c", build], cwd=source, check=True, capture_output=True)
@@ -93,7 +89,7 @@ def test_wheel_is_complete(tmp_path: Path) -> None:
     assert {name for name in sizes if ".dist-info/" not in name} == shipped
     assert "captum_sing/py.typed" in sizes
     weights = {name: size for name, size in sizes.items() if "/demo/weights/" in name}
-    assert any(name.endswith(".safetensors") for name in weights)
+    assert [name for name in weights if name.endswith(".safetensors")]
     assert sum(weights.values()) <= 10_000_000
 
 
@@ -107,9 +103,28 @@ def test_readme_has_two_commands() -> None:
     assert "pip install" in check and "pytest" in check
 
 
+def run_code(blocks: list[str], name: str) -> None:
+    exec(compile("\n".join(blocks), name, "exec"), {"__name__": "__main__"})
+
+
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_pages_run(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The Python of one page, top to bottom, in one namespace."""
     monkeypatch.chdir(tmp_path)
-    blocks = "\n".join(code_blocks(page, "python"))
-    exec(compile(blocks, str(page), "exec"), {"__name__": "__main__"})
+    run_code(code_blocks(page, "python"), page.name)
+
+
+def test_there_are_notebooks() -> None:
+    assert NOTEBOOKS
+
+
+@pytest.mark.parametrize("notebook", NOTEBOOKS, ids=lambda notebook: notebook.name)
+def test_notebooks_run_and_are_stored_without_output(
+    notebook: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cells = json.loads(notebook.read_text(encoding="utf-8"))["cells"]
+    code = [cell for cell in cells if cell["cell_type"] == "code"]
+    assert code
+    assert all(not cell["outputs"] and cell["execution_count"] is None for cell in code)
+    monkeypatch.chdir(tmp_path)
+    run_code(["".join(cell["source"]) for cell in code], notebook.name)

@@ -1,11 +1,11 @@
-"""A small grammar of captions, and the prompts that ask for one attribute alone."""
+"""A small grammar of captions, and the prompts that name one attribute alone."""
 
 from __future__ import annotations
 
 import random
 from collections.abc import Mapping, Sequence
 
-from .scenes import FACTORS
+from captum_sing.demo.scenes import FACTORS
 
 _PLACES = {
     "center": "in the center",
@@ -14,47 +14,25 @@ _PLACES = {
     "top": "at the top",
     "bottom": "at the bottom",
 }
-_OPENINGS = ("", "", "a picture of", "this is", "there is")
+_ARTICLES = ("a", "a", "the")
+_OPENINGS = ("", "", "a picture of", "a photo of", "an image of", "this is", "there is")
+_ADJECTIVE = ("the {} shape", "a picture of the {} shape", "this is the {} shape", "{}")
 
 PROMPTS: dict[str, tuple[str, ...]] = {
     "shape": ("a {}", "a picture of a {}", "this is a {}", "{}"),
-    "color": ("a {} shape", "a picture of a {} shape", "this is a {} shape", "{}"),
-    "background": (
-        "a shape on a {} background", "a picture of a shape on a {} background",
-        "a {} background with a shape", "{}",
-    ),
-    "texture": ("a {} shape", "a picture of a {} shape", "this is a {} shape", "{}"),
-    "size": ("a {} shape", "a picture of a {} shape", "this is a {} shape", "{}"),
-    "position": ("a shape {}", "a picture of a shape {}", "this is a shape {}", "{}"),
+    "color": _ADJECTIVE,
+    "background": ("a shape on a {} background", "a {} background with a shape", "{}"),
+    "texture": _ADJECTIVE,
+    "size": _ADJECTIVE,
+    "position": ("a shape in the {} position", "this is a shape in the {} position", "{}"),
 }
-"""Templates for each factor's words; see :func:`prompts`."""
-
-
-def prompts(factor: str) -> list[list[str]]:
-    """Every prompt of every word of a factor, with right articles and prepositions.
-
-    Args:
-        factor (str): a key of :data:`~captum_sing.demo.scenes.FACTORS`.
-
-    Returns:
-        list[list[str]]: one list for each word, of the same length.
-
-    Example::
-
-        >>> prompts("color")[1][0]
-        'an orange shape'
-    """
-    return [
-        [_articles(t.format(word if t == "{}" else _PLACES.get(word, word)))
-         for t in PROMPTS[factor]]
-        for word in FACTORS[factor]
-    ]
+"""Factor -> templates for its words, each naming that attribute and no other."""
 
 
 def caption(words: Mapping[str, str], rng: random.Random) -> str:
     """Says some of what is true of an image.
 
-    Attributes are left out at random, so that prompts naming only one of them ("a red shape",
+    Attributes are left out at random, so that prompts naming only one of them ("the red shape",
     "a star") look like captions too.
 
     Args:
@@ -64,15 +42,19 @@ def caption(words: Mapping[str, str], rng: random.Random) -> str:
     Returns:
         str: a caption in lower case without punctuation.
     """
-    if rng.random() < 0.2:
+    if rng.random() < 0.25:
         kept = {rng.choice(list(FACTORS))}
     else:
         kept = {name for name in FACTORS if rng.random() < 0.7}
     said = {name: words[name] if name in kept else "" for name in FACTORS}
-    if rng.random() < 0.12 and kept:
+    if kept and rng.random() < 0.1:
         return " ".join(word for word in said.values() if word)
-    noun = f"a {said['size']} {said['texture']} {said['color']} {said['shape'] or 'shape'}"
+    adjectives = f"{said['size']} {said['texture']} {said['color']}"
+    nothing = adjectives.strip() and rng.random() < 0.15
+    noun = f"{rng.choice(_ARTICLES)} {adjectives} {said['shape'] or ('' if nothing else 'shape')}"
     place = _PLACES.get(said["position"], "")
+    if place and rng.random() < 0.3:
+        place = f"in the {said['position']} position"
     if said["background"] and rng.random() < 0.3:
         text = f"a {said['background']} background with {noun} {place}"
     else:
@@ -89,13 +71,13 @@ def captions(labels: Mapping[str, Sequence[int]], rng: random.Random) -> list[st
 
 def vocabulary() -> list[str]:
     """Every word that a caption can contain, sorted."""
-    grammar = " ".join(("a an shape background with", *_OPENINGS, *_PLACES.values()))
+    grammar = " ".join(("a an the shape background with position", *_OPENINGS, *_PLACES.values()))
     return sorted({word for values in FACTORS.values() for word in values} | set(grammar.split()))
 
 
 def _articles(text: str) -> str:
     words = text.split()
     return " ".join(
-        "an" if word == "a" and following[:1] in set("aeiou") and following else word
+        "an" if word == "a" and following.startswith(("a", "e", "i", "o", "u")) else word
         for word, following in zip(words, [*words[1:], ""], strict=True)
     )

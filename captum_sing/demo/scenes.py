@@ -7,15 +7,15 @@ may ignore. Rotation, jitter and pixel noise are in no caption.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 
 import torch
 from torch import Tensor
 
-from ..errors import SINGNameError, SINGValueError, expected
-from .shapes import SHAPES, TEXTURES, coverage
+from captum_sing.demo.shapes import SHAPES, TEXTURES, Distance, coverage
+from captum_sing.errors import SINGNameError, SINGValueError, expected
 
 IMAGE_SIZE = 64
 _BATCH = 256  # larger batches fall out of the processor's cache
@@ -103,8 +103,11 @@ def sample_scenes(
         (torch.Size([4, 3, 64, 64]), 'red')
     """
     if count < 1:
-        raise SINGValueError(expected(
-            "sample_scenes", "count", "to be at least 1", count, "Ask for one image or more"))
+        raise SINGValueError(
+            expected(
+                "sample_scenes", "count", "to be at least 1", count, "Ask for one image or more"
+            )
+        )
     generator = torch.Generator().manual_seed(seed)
     drawn = {
         name: torch.randint(len(values), (count,), generator=generator)
@@ -117,18 +120,29 @@ def sample_scenes(
 
 def _checked_labels(name: str, given: Tensor | int, count: int) -> Tensor:
     if name not in FACTORS:
-        raise SINGNameError(expected(
-            "sample_scenes", "labels", f"for factors in {list(FACTORS)}", repr(name),
-            "Name one of them"))
+        raise SINGNameError(
+            expected(
+                "sample_scenes",
+                "labels",
+                f"for factors in {list(FACTORS)}",
+                repr(name),
+                "Name one of them",
+            )
+        )
     label = torch.as_tensor(given, dtype=torch.long).cpu()
     if label.ndim == 0:
         label = label.expand(count)
     limit = len(FACTORS[name])
     if label.shape != (count,) or bool(((label < 0) | (label >= limit)).any()):
-        raise SINGValueError(expected(
-            "sample_scenes", f"labels[{name!r}]", f"of shape ({count},) with values below {limit}",
-            f"shape {tuple(label.shape)}, values up to {int(label.max()) if label.numel() else 0}",
-            "Pass one index for each image"))
+        raise SINGValueError(
+            expected(
+                "sample_scenes",
+                f"labels[{name!r}]",
+                f"of shape ({count},) with values below {limit}",
+                f"shape {tuple(label.shape)} and values {sorted(set(label.tolist()))}",
+                "Pass one index for each image",
+            )
+        )
     return label.clone()
 
 
@@ -145,8 +159,8 @@ def render_scenes(labels: Mapping[str, Tensor], generator: torch.Generator) -> T
     count = len(labels["shape"])
     images = torch.empty(count, 3, IMAGE_SIZE, IMAGE_SIZE)
     for start in range(0, count, _BATCH):
-        part = {name: label[start:start + _BATCH] for name, label in labels.items()}
-        images[start:start + _BATCH] = _render_batch(part, generator)
+        part = {name: label[start : start + _BATCH] for name, label in labels.items()}
+        images[start : start + _BATCH] = _render_batch(part, generator)
     return images
 
 
@@ -160,11 +174,13 @@ def _render_batch(labels: Mapping[str, Tensor], generator: torch.Generator) -> T
     radius = _table(_RADII)[labels["size"]] * (1 + jitter(0.06))
     u, v = _coordinates(center, jitter(math.radians(25)))
     alpha = _by_kind(
-        tuple(SHAPES.values()), labels["shape"], u / radius.view(-1, 1, 1),
-        v / radius.view(-1, 1, 1)) * radius.view(-1, 1, 1)
+        tuple(SHAPES.values()),
+        labels["shape"],
+        u / radius.view(-1, 1, 1),
+        v / radius.view(-1, 1, 1),
+    ) * radius.view(-1, 1, 1)
     alpha = coverage(alpha)
-    shade = 1 - (1 - _DARK) * coverage(
-        -_by_kind(tuple(TEXTURES.values()), labels["texture"], u, v))
+    shade = 1 - (1 - _DARK) * coverage(-_by_kind(tuple(TEXTURES.values()), labels["texture"], u, v))
     color = (_table(_COLORS)[labels["color"]] + jitter(0.06, 3)).view(-1, 3, 1, 1)
     background = (_table(_BACKGROUNDS)[labels["background"]] + jitter(0.04, 3)).view(-1, 3, 1, 1)
     images = background + alpha.unsqueeze(1) * (shade.unsqueeze(1) * color - background)
@@ -176,10 +192,12 @@ def _render_batch(labels: Mapping[str, Tensor], generator: torch.Generator) -> T
 def _templates() -> tuple[Tensor, Tensor]:
     """Silhouettes (shape, size, position, H, W) and shades (texture, position, H, W), upright."""
     u, v = _coordinates(_table(_CENTERS), torch.zeros(len(_CENTERS)))
-    alphas = torch.stack([
-        torch.stack([coverage(shape(u / r, v / r) * r) for r in _RADII.values()])
-        for shape in SHAPES.values()
-    ])
+    alphas = torch.stack(
+        [
+            torch.stack([coverage(shape(u / r, v / r) * r) for r in _RADII.values()])
+            for shape in SHAPES.values()
+        ]
+    )
     shades = torch.stack([1 - (1 - _DARK) * coverage(-t(u, v)) for t in TEXTURES.values()])
     return alphas, shades
 
@@ -198,15 +216,16 @@ def render_expected(posteriors: Mapping[str, Tensor]) -> Tensor:
         Tensor: (N, 3, 64, 64) in [0, 1]; differentiable.
     """
     silhouettes, shadings = (t.to(posteriors["shape"]) for t in _templates())
-    alpha = torch.einsum(
-        "ns,nz,szphw->nphw", posteriors["shape"], posteriors["size"], silhouettes)
+    alpha = torch.einsum("ns,nz,szphw->nphw", posteriors["shape"], posteriors["size"], silhouettes)
     alpha = alpha * posteriors["position"][:, :, None, None]
     shade = torch.einsum("nt,tphw->nphw", posteriors["texture"], shadings)
     lit = (alpha * shade).sum(1, keepdim=True)
     color = posteriors["color"] @ _table(_COLORS).to(lit)
     background = posteriors["background"] @ _table(_BACKGROUNDS).to(lit)
-    return (background[:, :, None, None] * (1 - alpha.sum(1, keepdim=True))
-            + color[:, :, None, None] * lit).clamp(0.0, 1.0)
+    return (
+        background[:, :, None, None] * (1 - alpha.sum(1, keepdim=True))
+        + color[:, :, None, None] * lit
+    ).clamp(0.0, 1.0)
 
 
 def _coordinates(center: Tensor, angle: Tensor) -> tuple[Tensor, Tensor]:
@@ -218,7 +237,7 @@ def _coordinates(center: Tensor, angle: Tensor) -> tuple[Tensor, Tensor]:
     return cos * x + sin * y, cos * y - sin * x
 
 
-def _by_kind(functions: tuple, kinds: Tensor, u: Tensor, v: Tensor) -> Tensor:
+def _by_kind(functions: Sequence[Distance], kinds: Tensor, u: Tensor, v: Tensor) -> Tensor:
     """Evaluates for each image the function of its kind alone."""
     values = torch.empty_like(u)
     for kind, function in enumerate(functions):

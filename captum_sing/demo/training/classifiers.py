@@ -8,17 +8,22 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
-from ..models import FEATURES, SceneClassifier, make_backbone
-from ..scenes import FACTORS, Scenes, sample_scenes
-from .common import Job, Progress, Report, image_seed, make_optimizer
-from .factors import FactorHeads
+from captum_sing.demo.models import FEATURES, SceneClassifier, make_backbone
+from captum_sing.demo.scenes import FACTORS, Scenes, sample_scenes
+from captum_sing.demo.training.common import Job, Progress, Report, image_seed, make_optimizer
+from captum_sing.demo.training.factors import FactorHeads
 
 Loss = Callable[[Tensor, Scenes], Tensor]
 SPURIOUS_SHARE = 0.9
 
 
-def _fit(module: nn.Module, job: Job, report: Report, loss_of: Callable[[Scenes], Tensor],
-         draw: Callable[[Job, int], Scenes]) -> None:
+def _fit(
+    module: nn.Module,
+    job: Job,
+    report: Report,
+    loss_of: Callable[[Scenes], Tensor],
+    draw: Callable[[Job, int], Scenes],
+) -> None:
     optimizer, advance = make_optimizer(module, job)
     progress = Progress(job, report)
     module.to(memory_format=torch.channels_last).train()
@@ -29,7 +34,7 @@ def _fit(module: nn.Module, job: Job, report: Report, loss_of: Callable[[Scenes]
         nn.utils.clip_grad_norm_(module.parameters(), 5.0)
         optimizer.step()
         advance()
-        progress(step, lambda loss=loss: f"loss {loss:.3f}")
+        progress(step, loss=loss)
     module.eval()
 
 
@@ -43,8 +48,9 @@ def _correlated(job: Job, step: int) -> Scenes:
     generator = torch.Generator().manual_seed(seed + 32 * 1_000_003)
     shape, color = torch.randint(len(FACTORS["shape"]), (2, job.batch), generator=generator)
     tied = torch.rand(job.batch, generator=generator) < SPURIOUS_SHARE
-    return sample_scenes(job.batch, seed, labels={
-        "shape": shape, "color": torch.where(tied, shape, color)})
+    return sample_scenes(
+        job.batch, seed, labels={"shape": shape, "color": torch.where(tied, shape, color)}
+    )
 
 
 def train_backbone(architecture: str, job: Job, report: Report) -> nn.Module:
@@ -52,8 +58,13 @@ def train_backbone(architecture: str, job: Job, report: Report) -> nn.Module:
     torch.manual_seed(job.seed)
     model = SceneClassifier(make_backbone(architecture), nn.Linear(FEATURES, 1))
     heads = FactorHeads(FEATURES)
-    _fit(nn.ModuleList([model.backbone, heads]), job, report,
-         lambda scenes: heads(model.features(scenes.images), scenes), _independent)
+    _fit(
+        nn.ModuleList([model.backbone, heads]),
+        job,
+        report,
+        lambda scenes: heads(model.features(scenes.images), scenes),
+        _independent,
+    )
     return model.backbone
 
 
@@ -61,8 +72,13 @@ def train_plain(architecture: str, job: Job, report: Report) -> SceneClassifier:
     """A classifier of shape, trained as one does."""
     torch.manual_seed(job.seed)
     model = SceneClassifier.build(architecture)
-    _fit(model, job, report,
-         lambda scenes: cross_entropy(model(scenes.images), scenes.labels["shape"]), _independent)
+    _fit(
+        model,
+        job,
+        report,
+        lambda scenes: cross_entropy(model(scenes.images), scenes.labels["shape"]),
+        _independent,
+    )
     return model
 
 
@@ -70,8 +86,13 @@ def train_spurious(architecture: str, job: Job, report: Report) -> SceneClassifi
     """A classifier that could, in its training images, nearly always go by colour."""
     torch.manual_seed(job.seed)
     model = SceneClassifier.build(architecture)
-    _fit(model, job, report,
-         lambda scenes: cross_entropy(model(scenes.images), scenes.labels["shape"]), _correlated)
+    _fit(
+        model,
+        job,
+        report,
+        lambda scenes: cross_entropy(model(scenes.images), scenes.labels["shape"]),
+        _correlated,
+    )
     return model
 
 
@@ -91,8 +112,9 @@ def train_color_hidden(architecture: str, job: Job, report: Report) -> SceneClas
         features = model.features(scenes.images)
         coordinates = features @ seen
         null_part = features - coordinates @ seen.T
-        return (cross_entropy(reader(coordinates), scenes.labels["shape"])
-                + cross_entropy(color(null_part), scenes.labels["color"]))
+        return cross_entropy(reader(coordinates), scenes.labels["shape"]) + cross_entropy(
+            color(null_part), scenes.labels["color"]
+        )
 
     _fit(nn.ModuleList([model.backbone, reader, color]), job, report, loss_of, _independent)
     with torch.no_grad():

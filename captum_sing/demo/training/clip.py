@@ -5,22 +5,25 @@ from __future__ import annotations
 import json
 import random
 from pathlib import Path
+from typing import Any
 
 import torch
-from torch import Tensor, nn
-from torch.nn.functional import cross_entropy, normalize
+from torch import nn
+from torch.nn.functional import cross_entropy
+from torch.nn.functional import normalize as unit
 
-from ..captions import captions, vocabulary
-from ..scenes import IMAGE_SIZE
-from .common import Job, Progress, Report, make_optimizer, save_weights
-from .factors import FactorHeads
+from captum_sing.demo.captions import captions, vocabulary
+from captum_sing.demo.models import MEAN, STD, normalize
+from captum_sing.demo.scenes import IMAGE_SIZE
+from captum_sing.demo.training.common import Job, Progress, Report, make_optimizer
+from captum_sing.demo.training.factors import FactorHeads
+from captum_sing.demo.world import save_state
 
-_MEAN, _STD = 0.5, 0.25
 _CONTEXT = 20
 _SPECIAL = ("<pad>", "<unk>")
 
 
-def clip_config() -> dict:
+def clip_config() -> dict[str, dict[str, Any]]:
     """The ``open_clip_config.json`` of the tiny CLIP."""
     return {
         "model_cfg": {
@@ -37,8 +40,8 @@ def clip_config() -> dict:
         },
         "preprocess_cfg": {
             "size": IMAGE_SIZE,
-            "mean": [_MEAN] * 3,
-            "std": [_STD] * 3,
+            "mean": [MEAN] * 3,
+            "std": [STD] * 3,
             "interpolation": "bilinear",
             "resize_mode": "squash",
         },
@@ -48,25 +51,31 @@ def clip_config() -> dict:
 def write_tokenizer(folder: Path) -> None:
     """One token for each word; ``<eos>`` has the highest id, where CLIP reads the sentence."""
     from tokenizers import Tokenizer, models, pre_tokenizers, processors
-    from tokenizers.normalizers import Lowercase
+    from tokenizers.normalizers import Lowercase, Replace, Sequence
 
     words = [*_SPECIAL, *vocabulary(), "<bos>", "<eos>"]
     ids = {word: i for i, word in enumerate(words)}
     tokenizer = Tokenizer(models.WordLevel(ids, unk_token="<unk>"))
-    tokenizer.normalizer = Lowercase()
-    tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
+    tokenizer.normalizer = Sequence([Lowercase(), Replace(".", " "), Replace(",", " ")])
+    tokenizer.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
     tokenizer.post_processor = processors.TemplateProcessing(
-        single="<bos> $A <eos>", special_tokens=[(t, ids[t]) for t in ("<bos>", "<eos>")])
+        single="<bos> $A <eos>", special_tokens=[(t, ids[t]) for t in ("<bos>", "<eos>")]
+    )
     tokenizer.add_special_tokens([*_SPECIAL, "<bos>", "<eos>"])
     tokenizer.save(str(folder / "tokenizer.json"))
-    (folder / "tokenizer_config.json").write_text(json.dumps({
-        "tokenizer_class": "PreTrainedTokenizerFast",
-        "model_max_length": _CONTEXT,
-        "pad_token": "<pad>",
-        "unk_token": "<unk>",
-        "bos_token": "<bos>",
-        "eos_token": "<eos>",
-    }, indent=2))
+    (folder / "tokenizer_config.json").write_text(
+        json.dumps(
+            {
+                "tokenizer_class": "PreTrainedTokenizerFast",
+                "model_max_length": _CONTEXT,
+                "pad_token": "<pad>",
+                "unk_token": "<unk>",
+                "bos_token": "<bos>",
+                "eos_token": "<eos>",
+            },
+            indent=2,
+        )
+    )
 
 
 def train_clip(folder: Path, job: Job, report: Report) -> None:
@@ -93,10 +102,9 @@ def train_clip(folder: Path, job: Job, report: Report) -> None:
     model.train()
     for step, scenes in job.batches():
         texts = tokenizer(captions({f: v.tolist() for f, v in scenes.labels.items()}, rng))
-        pixels = normalized(scenes.images).to(memory_format=torch.channels_last)
-        images = model.encode_image(pixels)
-        logits = model.logit_scale.exp() * normalize(images, dim=-1) @ model.encode_text(
-            texts, normalize=True).T
+        images = model.encode_image(normalize(scenes.images))
+        cosines = unit(images, dim=-1) @ model.encode_text(texts, normalize=True).T
+        logits = model.logit_scale.exp() * cosines
         own = torch.arange(len(logits))
         contrastive = (cross_entropy(logits, own) + cross_entropy(logits.T, own)) / 2
         fading = max(0.0, 1 - step / (0.8 * job.steps))
@@ -108,10 +116,5 @@ def train_clip(folder: Path, job: Job, report: Report) -> None:
         advance()
         with torch.no_grad():
             model.logit_scale.clamp_(max=4.6052)  # a temperature of 0.01, as in CLIP
-        progress(step, lambda a=contrastive, b=factors: f"contrastive {a:.2f}, factors {b:.2f}")
-    save_weights(model.state_dict(), folder / "open_clip_model.safetensors")
-
-
-def normalized(images: Tensor) -> Tensor:
-    """Images in [0, 1] as the tiny CLIP wants them."""
-    return (images - _MEAN) / _STD
+        progress(step, contrastive=contrastive, factors=factors)
+    save_state(model, folder / "open_clip_model.safetensors")

@@ -1,4 +1,4 @@
-"""What every training loop shares: fresh batches, a schedule, reports and file names."""
+"""What every training loop shares: fresh batches, a schedule and reports."""
 
 from __future__ import annotations
 
@@ -6,13 +6,11 @@ import math
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from pathlib import Path
 
 import torch
-from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from ..scenes import Scenes, sample_scenes
+from captum_sing.demo.scenes import Scenes, sample_scenes
 
 Report = Callable[[str, float, str], None]
 """Called with a job's name, the share done and the latest figures."""
@@ -38,6 +36,7 @@ class Job:
 
     @property
     def steps(self) -> int:
+        """Number of batches."""
         return max(1, self.images // self.batch)
 
     def batches(self) -> Iterator[tuple[int, Scenes]]:
@@ -51,13 +50,14 @@ def image_seed(stream: int, step: int) -> int:
     return (stream + 1) * 1_000_003 * 64 + step
 
 
-def make_optimizer(module: nn.Module, job: Job) -> tuple[torch.optim.Optimizer, Callable]:
+def make_optimizer(module: nn.Module, job: Job) -> tuple[torch.optim.Optimizer, Callable[[], None]]:
     """AdamW with weight decay on matrices alone, and a one-cycle cosine schedule."""
     matrices = [p for p in module.parameters() if p.ndim > 1]
     others = [p for p in module.parameters() if p.ndim <= 1]
     optimizer = torch.optim.AdamW(
         [{"params": matrices, "weight_decay": 0.05}, {"params": others, "weight_decay": 0.0}],
-        lr=job.lr)
+        lr=job.lr,
+    )
     warmup = max(1, job.steps // 20)
 
     def share(step: int) -> float:
@@ -73,20 +73,10 @@ class Progress:
     def __init__(self, job: Job, report: Report) -> None:
         self.job, self.report, self.last = job, report, 0.0
 
-    def __call__(self, step: int, figures: Callable[[], str]) -> None:
+    def __call__(self, step: int, **losses: Tensor) -> None:
+        """Notes that a step is done, and what its losses were."""
         final = step + 1 == self.job.steps
         if final or time.monotonic() - self.last > 1.0:
             self.last = time.monotonic()
-            self.report(self.job.name, (step + 1) / self.job.steps, figures())
-
-
-def save_weights(tensors: dict[str, Tensor], path: Path, *, half: bool = True) -> None:
-    """Writes a safetensors file under a temporary name and renames it; float16 by default."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(path.name + ".part")
-    stored = {
-        name: (t.half() if half and t.is_floating_point() else t).detach().cpu().contiguous()
-        for name, t in tensors.items()
-    }
-    save_file(stored, temporary)
-    temporary.replace(path)
+            figures = ", ".join(f"{name} {loss.item():.3f}" for name, loss in losses.items())
+            self.report(self.job.name, (step + 1) / self.job.steps, figures)

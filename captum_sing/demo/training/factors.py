@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
-from ..scenes import FACTORS, Scenes
+from captum_sing.demo.scenes import FACTORS, Scenes
 
 
 class FactorHeads(nn.Module):
@@ -21,6 +21,7 @@ class FactorHeads(nn.Module):
         self.heads = nn.ModuleDict({f: nn.Linear(width, len(v)) for f, v in FACTORS.items()})
 
     def forward(self, features: Tensor, scenes: Scenes) -> Tensor:
+        """The loss of features (B, width) of these scenes."""
         losses = [
             (2.0 if name == "shape" else 1.0) * cross_entropy(head(features), scenes.labels[name])
             for name, head in self.heads.items()

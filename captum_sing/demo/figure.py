@@ -1,0 +1,93 @@
+"""The demo's picture: what each classifier holds, what it can use, and what a swap changes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor, nn
+
+from captum_sing.demo.decoder import SceneDecoder
+from captum_sing.demo.scenes import FACTORS, Scenes, sample_scenes
+from captum_sing.hooks import read_features
+from captum_sing.sing import SING
+from captum_sing.visualization import visualize_pictures
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+__all__ = ["FIGURED", "demo_figure", "example_scenes", "nearest"]
+
+FIGURED = ("resnet/neck_none", "resnet/neck_color", "resnet/neck_color_size", "plain")
+"""The classifiers that are shown, a row each."""
+
+_SEED = 7
+_IMAGE = {"shape": "star", "color": "red", "background": "navy", "size": "large"}
+_DONOR = {"shape": "circle", "color": "green", "background": "gray", "size": "small"}
+_COMMON = {"texture": "solid", "position": "center"}
+
+
+def example_scenes() -> Scenes:
+    """The image that is described, and a donor for its ignored part."""
+    words = [{**_COMMON, **image} for image in (_IMAGE, _DONOR)]
+    labels = {
+        factor: torch.tensor([values.index(image[factor]) for image in words])
+        for factor, values in FACTORS.items()
+    }
+    return sample_scenes(2, _SEED, labels=labels)
+
+
+def demo_figure(
+    models: Mapping[str, SING],
+    examples: Scenes,
+    decoder: SceneDecoder,
+    gallery: Tensor,
+    embeddings: Tensor,
+) -> Figure:
+    """One row a classifier: decoded feature, equivalent and swap, and the nearest real images.
+
+    Args:
+        models (mapping of str to SING): classifier -> its SING.
+        examples (Scenes): an image and a donor.
+        decoder (SceneDecoder): draws embeddings.
+        gallery (Tensor): real images, shape (N, 3, 64, 64).
+        embeddings (Tensor): theirs, shape (N, E).
+    """
+    image, donor = examples.images[:1], examples.images[1:]
+    rows = {}
+    for name, sing in models.items():
+        head: nn.Module = sing.forward_func.head
+        feature = read_features(sing.forward_func, head, image)
+        removal, _ = sing.attribute(image, "mean")
+        swap, _ = sing.attribute(image, donor)
+        translated = sing.translator(torch.cat([feature, feature + removal, feature + swap]))
+        drawn = decoder(translated)
+        real = gallery[nearest(translated, embeddings)]
+        rows[name] = [image[0], donor[0], *drawn, *real]
+    titles = (
+        "image",
+        "donor",
+        "decoded\nfeature",
+        "decoded\nequivalent",
+        "decoded swap\nwith donor",
+        "nearest real\nto feature",
+        "nearest real\nto equivalent",
+        "nearest real\nto swap",
+    )
+    return visualize_pictures(rows, titles)
+
+
+def nearest(queries: Tensor, embeddings: Tensor) -> Tensor:
+    """The gallery image whose embedding points most like each query, about the gallery's mean.
+
+    Args:
+        queries (Tensor): shape (B, E).
+        embeddings (Tensor): shape (N, E).
+
+    Returns:
+        Tensor: indices into the gallery, shape (B,).
+    """
+    mean = embeddings.mean(dim=0)
+    units = nn.functional.normalize(embeddings - mean, dim=1)
+    return ((queries - mean).to(units) @ units.T).argmax(dim=1)

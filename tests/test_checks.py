@@ -1,0 +1,162 @@
+"""What is refused before any model runs, and by which words."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+
+from captum_sing.checks import check_call, check_parts, check_steering, check_width
+from captum_sing.concepts import ConceptBank
+from captum_sing.errors import SINGTypeError, SINGValueError
+from captum_sing.null_space import NullSpace
+from captum_sing.testing import ToyEncoder
+from captum_sing.translator import LinearTranslator
+
+ENCODER, STRANGER = ToyEncoder(), ToyEncoder(seed=1)
+WORDS = ("red", "blue")
+
+
+def translator(encoder: str | None = ENCODER.name, width: int = 12) -> LinearTranslator:
+    return LinearTranslator(
+        torch.ones(16, width), torch.zeros(width), torch.zeros(16), facts={"encoder": encoder}
+    )
+
+
+def bank(encoder: str | None = ENCODER.name, embedding_dim: int = 16) -> ConceptBank:
+    return ConceptBank(WORDS, torch.eye(2, embedding_dim), {"words": WORDS}, encoder)
+
+
+class TestParts:
+    @pytest.mark.parametrize("of_translator", [None, ENCODER.name])
+    @pytest.mark.parametrize("of_bank", [None, ENCODER.name])
+    @pytest.mark.parametrize("encoder", [None, ENCODER])
+    def test_of_one_space_pass(self, of_translator: Any, of_bank: Any, encoder: Any) -> None:
+        check_parts(nn.Identity(), translator(of_translator), bank(of_bank), encoder)
+
+    @pytest.mark.parametrize(
+        ("parts", "own", "other"),
+        [
+            ((translator(), bank(STRANGER.name), None), ENCODER, STRANGER),
+            ((translator(), bank(), STRANGER), ENCODER, STRANGER),
+            ((translator(), bank(None), STRANGER), ENCODER, STRANGER),
+            ((translator(None), bank(), STRANGER), ENCODER, STRANGER),
+            ((translator(STRANGER.name), bank(), ENCODER), STRANGER, ENCODER),
+        ],
+    )
+    def test_of_two_encoders_are_refused(self, parts: Any, own: Any, other: Any) -> None:
+        message = f"of one encoder with the translator, {own.name}, got {other.name}. Two encoders"
+        with pytest.raises(SINGValueError, match=message):
+            check_parts(nn.Identity(), *parts)
+
+    def test_of_another_width_are_refused(self) -> None:
+        with pytest.raises(SINGValueError, match="concepts of the translator's width 16, got 8"):
+            check_parts(nn.Identity(), translator(), bank(embedding_dim=8), None)
+
+    @pytest.mark.parametrize(
+        ("model", "of_features", "words", "message"),
+        [
+            (nn.Identity(), "a file", bank(), "translator to be a LinearTranslator, got str. Make"),
+            (nn.Identity(), nn.Linear(12, 16), bank(), "LinearTranslator, got Linear"),
+            (nn.Identity(), translator(), ["red"], r"ConceptBank, got list. .*ConceptBank.load"),
+            ("resnet50", translator(), bank(), "forward_func to be callable, got str"),
+        ],
+    )
+    def test_of_another_kind_are_refused(
+        self, model: Any, of_features: Any, words: Any, message: str
+    ) -> None:
+        with pytest.raises(SINGTypeError, match=message):
+            check_parts(model, of_features, words, None)
+
+
+class TestWidth:
+    SPACE = NullSpace.from_weight(torch.eye(3, 12))
+
+    def test_of_the_head_passes(self) -> None:
+        check_width(12, translator(), self.SPACE)
+        check_width(12, translator(), None)
+
+    def test_of_another_translator_is_refused(self) -> None:
+        message = "translator for the head's input of width 12, got one for width 9. It belongs"
+        with pytest.raises(SINGValueError, match=message):
+            check_width(12, translator(width=9), self.SPACE)
+
+    def test_of_another_null_space_is_refused(self) -> None:
+        with pytest.raises(SINGValueError, match="null_space .* width 9, got one for width 12"):
+            check_width(9, translator(width=9), self.SPACE)
+
+
+class TestCall:
+    @pytest.mark.parametrize("baselines", [None, "mean", "conditional", torch.ones(1), (1,)])
+    def test_of_removal_passes(self, baselines: Any) -> None:
+        check_call(baselines, None, None, 5)
+
+    def test_of_steering_passes(self) -> None:
+        check_call(None, "red", 10.0, 1)
+
+    @pytest.mark.parametrize(
+        ("arguments", "error", "message"),
+        [
+            (
+                ("median", None, None, 5),
+                SINGValueError,
+                r"one of \('mean', 'conditional'\) .*'medi",
+            ),
+            ((0, None, None, 5), SINGTypeError, "got int. Numbers are not accepted: zero is None"),
+            (([1.0], None, None, 5), SINGTypeError, "or a tensor, got list"),
+            ((None, "red", None, 5), SINGValueError, "together, and without .*image_score=None"),
+            ((None, None, 10.0, 5), SINGValueError, "together.*prompt=None, image_score=10.0"),
+            (("mean", "red", 10.0, 5), SINGValueError, "without baselines.*baselines='mean'"),
+            ((None, None, None, 0), SINGValueError, "top_k of at least 1, got 0"),
+        ],
+    )
+    def test_that_contradicts_itself_is_refused(
+        self, arguments: Any, error: type[Exception], message: str
+    ) -> None:
+        with pytest.raises(error, match=message):
+            check_call(*arguments)
+
+
+class TestSteering:
+    @pytest.mark.parametrize("text", [torch.ones(16), torch.ones(3, 16)])
+    @pytest.mark.parametrize("degrees", [5, 5.0, torch.tensor(5), torch.rand(3) + 1, [1, 2, 3]])
+    def test_for_all_or_each_passes(self, text: torch.Tensor, degrees: Any) -> None:
+        check_steering(text, degrees, 3, 16)
+
+    @pytest.mark.parametrize(
+        "text",
+        [
+            torch.ones(8),
+            torch.ones(2, 16),
+            torch.zeros(16),
+            torch.full((16,), torch.nan),
+            torch.tensor([[1.0], [0.0], [1.0]]).expand(3, 16),
+        ],
+    )
+    def test_by_no_direction_is_refused(self, text: torch.Tensor) -> None:
+        message = r"prompt of width 16, one or 3 of them, finite and not zero, got an embedding of"
+        with pytest.raises(SINGValueError, match=message):
+            check_steering(text, 5.0, 3, 16)
+
+    @pytest.mark.parametrize(
+        ("degrees", "actual"),
+        [
+            (0.0, "0.0"),
+            (-5, "-5"),
+            (180, "180"),
+            (float("nan"), "nan"),
+            (torch.ones(2), r"shape \(2,\)"),
+            ([1.0, 0.0, 2.0], r"shape \(3,\)"),
+        ],
+    )
+    def test_by_no_angle_is_refused(self, degrees: Any, actual: str) -> None:
+        message = rf"image_score one or 3 of them, between 0 and 180 degrees, got {actual}\. Give"
+        with pytest.raises(SINGValueError, match=message):
+            check_steering(torch.ones(16), degrees, 3, 16)
+
+    @pytest.mark.parametrize("degrees", ["ten", object(), [1.0, "x", 2.0]])
+    def test_by_no_number_is_refused(self, degrees: Any) -> None:
+        with pytest.raises(SINGTypeError, match="image_score to be degrees, got"):
+            check_steering(torch.ones(16), degrees, 3, 16)

@@ -1,0 +1,68 @@
+"""The demo's report: everything is written, and says what the numbers say."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+import torch
+from PIL import Image
+
+from captum_sing.demo import CLASSIFIERS, FACTORS
+from captum_sing.demo.figure import example_scenes, nearest
+from captum_sing.demo.report import run_demo
+
+
+@pytest.fixture(scope="module")
+def demo(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("demo") / "out"
+    return folder, run_demo(folder, seeds=(11, 12), count=60, progress=False)
+
+
+def test_every_file_is_there_and_whole(demo):
+    folder, report = demo
+    assert sorted(p.name for p in folder.iterdir()) == ["demo.json", "demo.png", "demo.txt"]
+    assert sorted(report.files) == sorted(folder.iterdir())
+    with Image.open(folder / "demo.png") as picture:
+        picture.load()
+        assert min(picture.size) > 400
+
+
+def test_json_holds_every_number_of_the_report(demo):
+    folder, report = demo
+    numbers = json.loads((folder / "demo.json").read_text())
+    assert [head["classifier"] for head in numbers["heads"]] == list(CLASSIFIERS)
+    rows = numbers["planted_against_found"]
+    necks = sum(about.necked for about in CLASSIFIERS.values())
+    trained = len(CLASSIFIERS) - necks
+    assert len(rows) == len(FACTORS) * (2 * necks + trained) == len(report.findings)
+    assert rows[0]["ignored_auc"] == report.findings[0].ignored_auc
+    assert set(numbers["example"]["descriptions"]) == set(CLASSIFIERS)
+
+
+def test_no_head_is_moved_by_removal(demo):
+    for head in demo[1].heads:
+        assert head.null_drift <= 1e-5
+        assert head.random_drift >= 1000 * head.null_drift
+        assert head.rank + head.nullity in (64, 128)
+        assert head.translation.in_sample == 0
+
+
+def test_text_names_every_classifier_and_hides_no_redundancy(demo):
+    text = (demo[0] / "demo.txt").read_text()
+    assert all(name in text for name in CLASSIFIERS)
+    assert "plain is redundant: shape" in text
+    assert "Planted against found" in text
+
+
+def test_the_described_image_is_what_its_words_say():
+    scenes = example_scenes()
+    assert scenes.words(0)["shape"] == "star" and scenes.words(1)["color"] == "green"
+    red, green, blue = scenes.images[0][:, 28:36, 28:36].mean(dim=(1, 2))
+    assert red > 2 * green and red > 2 * blue
+
+
+def test_nearest_is_the_most_alike_about_the_mean():
+    gallery = torch.randn(50, 6, generator=torch.Generator().manual_seed(0)) + 3
+    queries = gallery[[4, 17]] * 1.0
+    assert nearest(queries, gallery).tolist() == [4, 17]

@@ -1,0 +1,265 @@
+"""Any open_clip model, known by its weights; what cannot be loaded is said, and never executed."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import open_clip
+import pytest
+import torch
+from PIL import Image
+from safetensors.torch import load_file, save_file
+from tokenizers import Tokenizer, models, pre_tokenizers, processors
+
+from captum_sing.concepts import ConceptBank
+from captum_sing.encoders import ImageTextEncoder, OpenCLIPEncoder
+from captum_sing.errors import SINGError, SINGFileError, SINGNameError, SINGValueError
+from captum_sing.testing import ToyEncoder
+
+WORDS = ("a", "photo", "of", "red", "blue", "green", "star", "moon")
+ARCHITECTURE = "captum-sing-tiny"
+IMAGES = torch.randn(3, 3, 16, 16, generator=torch.Generator().manual_seed(0))
+
+
+def configuration() -> dict[str, Any]:
+    return {
+        "embed_dim": 12,
+        "vision_cfg": {"image_size": 16, "layers": 1, "width": 16, "patch_size": 8,
+                       "head_width": 8},
+        "text_cfg": {"context_length": 10, "vocab_size": len(WORDS) + 4, "width": 16, "heads": 2,
+                     "layers": 1, "hf_tokenizer_name": "tokenizer-of-this-folder"},
+    }  # fmt: skip
+
+
+def write_tokenizer(folder: Path) -> None:
+    """One token a word; the highest id ends a text, where CLIP reads it."""
+    vocabulary = {w: i for i, w in enumerate(("<pad>", "<unk>", *WORDS, "<bos>", "<eos>"))}
+    tokenizer = Tokenizer(models.WordLevel(vocabulary, unk_token="<unk>"))
+    tokenizer.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
+    ends = [(token, vocabulary[token]) for token in ("<bos>", "<eos>")]
+    tokenizer.post_processor = processors.TemplateProcessing("<bos> $A <eos>", None, ends)
+    tokenizer.add_special_tokens(["<pad>", "<unk>", "<bos>", "<eos>"])
+    tokenizer.save(str(folder / "tokenizer.json"))
+    special = {f"{kind}_token": f"<{kind}>" for kind in ("pad", "unk", "bos", "eos")}
+    settings = {"tokenizer_class": "PreTrainedTokenizerFast", "model_max_length": 10, **special}
+    (folder / "tokenizer_config.json").write_text(json.dumps(settings))
+
+
+def write_clip(folder: Path, seed: int) -> Path:
+    folder.mkdir(parents=True)
+    preprocessing = {"mean": [0.5] * 3, "std": [0.5] * 3, "interpolation": "bicubic",
+                     "resize_mode": "shortest"}  # fmt: skip
+    settings = {"model_cfg": configuration(), "preprocess_cfg": preprocessing}
+    (folder / "open_clip_config.json").write_text(json.dumps(settings))
+    write_tokenizer(folder)
+    torch.manual_seed(seed)
+    save_file(random_clip().state_dict(), folder / "open_clip_model.safetensors")
+    return folder
+
+
+def random_clip() -> open_clip.CLIP:
+    settings = configuration()
+    model = open_clip.CLIP(settings["embed_dim"], settings["vision_cfg"], settings["text_cfg"])
+    for parameter in model.parameters():
+        if parameter.dim() > 1:
+            torch.nn.init.normal_(parameter, std=0.5)
+    return model.eval()
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_clip(tmp_path_factory.mktemp("clips") / "tiny", seed=0)
+
+
+@pytest.fixture(scope="module")
+def encoder(folder: Path) -> OpenCLIPEncoder:
+    return OpenCLIPEncoder(f"local-dir:{folder}")
+
+
+@pytest.fixture(scope="module")
+def architecture(tmp_path_factory: pytest.TempPathFactory) -> str:
+    path = tmp_path_factory.mktemp("configurations") / f"{ARCHITECTURE}.json"
+    settings = configuration()
+    settings["text_cfg"] |= {"vocab_size": 49408, "context_length": 16}
+    del settings["text_cfg"]["hf_tokenizer_name"]
+    path.write_text(json.dumps(settings))
+    open_clip.add_model_config(path)
+    return ARCHITECTURE
+
+
+@pytest.fixture
+def copied(folder: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(folder, tmp_path / "elsewhere" / folder.name))
+
+
+class Bomb:
+    """Unpickling it makes a file."""
+
+    def __init__(self, marker: Path) -> None:
+        self.marker = marker
+
+    def __reduce__(self) -> Any:
+        return Path.touch, (self.marker,)
+
+
+class TestFolder:
+    def test_gives_open_clips_embeddings(self, folder: Path, encoder: OpenCLIPEncoder) -> None:
+        reference = random_clip()
+        reference.load_state_dict(load_file(folder / "open_clip_model.safetensors"))
+        tokens = open_clip.get_tokenizer(f"local-dir:{folder}")(["a red star", "blue moon"])
+        images = encoder.encode_image(IMAGES)
+        texts = encoder.encode_text(["a red star", "blue moon"])
+        with torch.no_grad():
+            assert torch.allclose(images, reference.encode_image(IMAGES), atol=1e-5)
+            assert torch.allclose(texts, reference.encode_text(tokens), atol=1e-5)
+        assert encoder.embedding_dim == 12
+        for embeddings in (images, texts):
+            assert embeddings.dtype == torch.float32 and not embeddings.requires_grad
+            assert ((embeddings.norm(dim=1) - 1).abs() > 1e-3).all()  # not normalised
+
+    def test_is_an_encoder_at_rest(self, encoder: OpenCLIPEncoder) -> None:
+        assert isinstance(encoder, ImageTextEncoder)
+        assert isinstance(ToyEncoder(), ImageTextEncoder)
+        assert not isinstance(encoder.model, ImageTextEncoder)
+        assert not any(module.training for module in encoder.model.modules())
+        assert not any(parameter.requires_grad for parameter in encoder.model.parameters())
+        assert encoder.device == torch.device("cpu")
+
+    def test_preprocesses_as_configured(self, encoder: OpenCLIPEncoder) -> None:
+        ramp = Image.linear_gradient("L").resize((40, 20))
+        assert encoder.preprocess(ramp).shape == (3, 16, 16)
+        white = encoder.preprocess(Image.new("RGB", (20, 20), "white"))
+        assert torch.allclose(white, torch.ones(3, 16, 16))  # (1 - 0.5) / 0.5
+
+    def test_texts_depend_on_words_and_their_order(self, encoder: OpenCLIPEncoder) -> None:
+        one, other, swapped = encoder.encode_text(["red star", "red moon", "star red"])
+        assert (one - other).norm() > 1e-2
+        assert (one - swapped).norm() > 1e-3
+
+    def test_many_texts_are_as_one_by_one(self, encoder: OpenCLIPEncoder) -> None:
+        texts = [f"{a} {b} {c}" for a in WORDS for b in WORDS for c in WORDS]  # over two batches
+        together = encoder.encode_text(texts)
+        alone = torch.cat([encoder.encode_text([text]) for text in texts[250:262]])
+        assert together.shape == (512, 12)
+        assert torch.allclose(together[250:262], alone, atol=1e-5)
+
+    def test_makes_concepts(self, encoder: OpenCLIPEncoder) -> None:
+        bank = ConceptBank.from_words(["red", "blue"], encoder, ["a photo of a {}"])
+        expected = encoder.encode_text(["a photo of a red", "a photo of a blue"])
+        assert bank.encoder == encoder.name
+        assert torch.allclose(bank.embeddings, torch.nn.functional.normalize(expected), atol=1e-6)
+
+    @pytest.mark.parametrize("text", ["a crimson star", "Red", "red,blue"])
+    def test_refuses_words_that_mean_nothing_to_it(
+        self, encoder: OpenCLIPEncoder, text: str
+    ) -> None:
+        with pytest.raises(SINGValueError, match=rf"vocabulary of open_clip/tiny.* got '{text}'"):
+            encoder.encode_text(["a red star", text])
+
+    @pytest.mark.parametrize("texts", ["red", [], ()])
+    def test_refuses_what_is_no_list_of_texts(self, encoder: OpenCLIPEncoder, texts: Any) -> None:
+        with pytest.raises(SINGValueError, match="texts to be a list of one text or more"):
+            encoder.encode_text(texts)
+
+
+class TestName:
+    def test_is_the_content_of_the_weights(
+        self, encoder: OpenCLIPEncoder, copied: Path, tmp_path: Path
+    ) -> None:
+        assert encoder.name.startswith("open_clip/tiny@")
+        assert OpenCLIPEncoder(f"local-dir:{copied}").name == encoder.name
+        other = write_clip(tmp_path / "tiny", seed=1)
+        assert OpenCLIPEncoder(f"local-dir:{other}").name != encoder.name
+
+    def test_of_a_checkpoint_too(self, architecture: str, tmp_path: Path) -> None:
+        names = []
+        for seed in (0, 1):
+            torch.manual_seed(seed)
+            model = open_clip.create_model(architecture).eval()
+            path = tmp_path / f"{seed}.pt"
+            torch.save(
+                {"state_dict": {f"module.{k}": v for k, v in model.state_dict().items()}}, path
+            )
+            encoder = OpenCLIPEncoder(architecture, str(path))
+            names.append(encoder.name)
+            with torch.no_grad():
+                expected = model.encode_image(IMAGES)
+            assert torch.allclose(encoder.encode_image(IMAGES), expected, atol=1e-5)
+            assert encoder.encode_text(["any word is known to bytes"]).shape == (1, 12)
+        assert names[0] != names[1]
+        assert names[0].startswith(f"open_clip/{ARCHITECTURE}@")
+
+
+class TestRefusals:
+    def test_unknown_architecture(self) -> None:
+        with pytest.raises(SINGNameError, match=r"an open_clip architecture.* got 'ViT-Z-99'\. "):
+            OpenCLIPEncoder("ViT-Z-99", "openai")
+
+    @pytest.mark.parametrize("tag", ["openay", None, "no/such/file.pt"])
+    def test_unknown_weights(self, tag: str | None) -> None:
+        with pytest.raises(SINGNameError, match=rf"one of \['openai',.* got {tag!r}\. An encoder"):
+            OpenCLIPEncoder("ViT-B-32", tag)
+
+    def test_no_folder(self, tmp_path: Path) -> None:
+        with pytest.raises(SINGFileError, match=f"got local-dir:{tmp_path}/none .*Check the path"):
+            OpenCLIPEncoder(f"local-dir:{tmp_path}/none")
+
+    @pytest.mark.parametrize("missing", ["open_clip_model.safetensors", "open_clip_config.json"])
+    def test_a_file_is_missing(self, copied: Path, missing: str) -> None:
+        """Weights that are not there must not be replaced by random ones."""
+        (copied / missing).unlink()
+        with pytest.raises(SINGFileError, match="expected model_name and pretrained to name weig"):
+            OpenCLIPEncoder(f"local-dir:{copied}")
+
+    @pytest.mark.parametrize("keep", [0, 100, 0.5, 0.999])
+    def test_truncated_weights(self, copied: Path, keep: float) -> None:
+        path = copied / "open_clip_model.safetensors"
+        whole = path.read_bytes()
+        path.write_bytes(whole[: int(keep if keep >= 1 else keep * len(whole))])
+        with pytest.raises(SINGFileError, match="name weights that can be loaded"):
+            OpenCLIPEncoder(f"local-dir:{copied}")
+
+    def test_weights_of_another_architecture(self, copied: Path) -> None:
+        weights = load_file(copied / "open_clip_model.safetensors")
+        weights["text_projection"] = torch.zeros(16, 13)
+        save_file(weights, copied / "open_clip_model.safetensors")
+        with pytest.raises(SINGFileError, match="RuntimeError"):
+            OpenCLIPEncoder(f"local-dir:{copied}")
+
+    def test_weights_that_lack_a_part(self, copied: Path) -> None:
+        weights = load_file(copied / "open_clip_model.safetensors")
+        del weights["visual.proj"]
+        save_file(weights, copied / "open_clip_model.safetensors")
+        with pytest.raises(SINGFileError, match="RuntimeError"):
+            OpenCLIPEncoder(f"local-dir:{copied}")
+
+    @pytest.mark.parametrize("name", ["open_clip_pytorch_model.bin", "open_clip_model.pth"])
+    def test_a_hostile_file_in_a_folder_is_not_executed(
+        self, copied: Path, tmp_path: Path, name: str
+    ) -> None:
+        (copied / "open_clip_model.safetensors").unlink()
+        torch.save({"text_projection": Bomb(tmp_path / "executed")}, copied / name)
+        with pytest.raises(SINGFileError, match="name weights that can be loaded"):
+            OpenCLIPEncoder(f"local-dir:{copied}")
+        assert not (tmp_path / "executed").exists()
+
+    def test_a_hostile_checkpoint_is_not_executed(self, architecture: str, tmp_path: Path) -> None:
+        path, marker = tmp_path / "weights.pt", tmp_path / "executed"
+        torch.save({"text_projection": Bomb(marker)}, path)
+        with pytest.raises(SINGFileError, match=f"{ARCHITECTURE} with .*UnpicklingError"):
+            OpenCLIPEncoder(architecture, str(path))
+        assert not marker.exists()
+        torch.load(path, weights_only=False)
+        assert marker.exists()  # it would have gone off
+
+    def test_no_connection(self) -> None:
+        with pytest.raises(SINGFileError, match="got hf-hub:nobody/nothing .*or the connection"):
+            OpenCLIPEncoder("hf-hub:nobody/nothing")
+
+    def test_every_refusal_is_one_of_ours(self, tmp_path: Path) -> None:
+        for name in ("", "local-dir:", f"local-dir:{tmp_path}", str(tmp_path)):
+            with pytest.raises(SINGError):
+                OpenCLIPEncoder(name)

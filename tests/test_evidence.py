@@ -1,0 +1,163 @@
+"""Evidence adds up, equals a slow loop, and is blind to what the head sees."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from captum_sing import ConceptBank, LinearTranslator, NullSpace, TranslatorFitter
+from captum_sing.errors import SINGRuntimeError
+from captum_sing.evidence import describe, split_evidence
+from captum_sing.testing import ToyEncoder, ToyHead, toy_heads
+
+HEADS = toy_heads()
+ENCODER = ToyEncoder()
+E, N = ENCODER.embedding_dim, 200
+BANK = ConceptBank.from_words(
+    ["red", "green", "blue", "big", "small"],
+    ENCODER,
+    groups={"color": ["red", "green", "blue"], "size": ["small", "big"]},
+)
+
+
+def gaussian(*shape: int, seed: int = 0) -> Tensor:
+    generator = torch.Generator().manual_seed(seed)
+    return torch.randn(shape, generator=generator, dtype=torch.float64)
+
+
+@pytest.fixture(params=HEADS)
+def head(request: pytest.FixtureRequest) -> ToyHead:
+    return HEADS[request.param]
+
+
+@pytest.fixture
+def space(head: ToyHead) -> NullSpace:
+    return NullSpace.from_layer(head.module)
+
+
+@pytest.fixture
+def features(space: NullSpace) -> Tensor:
+    """Ten that the translator was not fitted on."""
+    return gaussian(10, space.width, seed=1) + 3.0
+
+
+@pytest.fixture
+def translator(space: NullSpace) -> LinearTranslator:
+    reference = gaussian(N, space.width) + 3.0
+    embeddings = reference @ gaussian(space.width, E, seed=2) + gaussian(N, E, seed=3)
+    return TranslatorFitter(alpha=1.0).update(reference, embeddings).fit()
+
+
+def slow_direction(word: str) -> np.ndarray:
+    """The word's embedding minus the mean of its group's, of unit length."""
+    group = next(words for words in BANK.groups.values() if word in words)
+    rows = {w: BANK.embeddings[BANK.names.index(w)].double().numpy() for w in group}
+    centred = rows[word] - sum(rows.values()) / len(rows)
+    return centred / np.sqrt((centred**2).sum())
+
+
+def test_equals_a_slow_loop(
+    space: NullSpace, features: Tensor, translator: LinearTranslator
+) -> None:
+    null_part = space.project(features - translator.mean)
+    seen, ignored = split_evidence(features, null_part, translator, BANK)
+    assert seen.shape == ignored.shape == (10, len(BANK))
+    matrix, mean = translator.weight.double().numpy(), translator.mean.numpy()
+    assert translator.embedding_covariance is not None
+    covariance = translator.embedding_covariance.double().numpy()
+    for t, word in enumerate(BANK.names):
+        direction = slow_direction(word)
+        spread = np.sqrt(direction @ covariance @ direction)
+        for i, feature in enumerate(features.numpy()):
+            total = (matrix @ (feature - mean)) @ direction / spread
+            part = (matrix @ null_part[i].numpy()) @ direction / spread
+            assert float(ignored[i, t]) == pytest.approx(part, abs=1e-5)
+            assert float(seen[i, t]) == pytest.approx(total - part, abs=1e-5)
+
+
+def test_adds_up_exactly(space: NullSpace, features: Tensor, translator: LinearTranslator) -> None:
+    """Null part and principal part of the same feature; angles do not add up so."""
+    centred = features - translator.mean
+    null_part = space.project(centred)
+    seen, ignored = split_evidence(features, null_part, translator, BANK)
+    other_seen, other_ignored = split_evidence(features, centred - null_part, translator, BANK)
+    torch.testing.assert_close(seen, other_ignored, rtol=0, atol=1e-10)
+    torch.testing.assert_close(ignored, other_seen, rtol=0, atol=1e-10)
+    everything = split_evidence(features, centred, translator, BANK)
+    torch.testing.assert_close(everything[1], seen + ignored, rtol=0, atol=1e-10)
+    assert everything[0].abs().max() < 1e-10
+    assert ignored.abs().max() > 0.1
+
+
+def test_of_the_ignored_part_knows_nothing_of_what_the_head_sees(
+    space: NullSpace, features: Tensor, translator: LinearTranslator
+) -> None:
+    visible = gaussian(10, space.rank) @ space.principal_basis.T
+    before, after = (
+        split_evidence(f, space.project(f - translator.mean), translator, BANK)
+        for f in (features, features + visible)
+    )
+    torch.testing.assert_close(after[1], before[1], rtol=0, atol=1e-9)
+    assert (after[0] - before[0]).abs().max() > 1e-2
+
+
+def test_sums_to_zero_in_no_group_but_centres_each(translator: LinearTranslator) -> None:
+    """The two words of a pair are mirror images: their directions are opposite."""
+    features = gaussian(4, translator.feature_dim)
+    seen, ignored = split_evidence(features, features - translator.mean, translator, BANK)
+    torch.testing.assert_close(ignored[:, 3], -ignored[:, 4], rtol=1e-4, atol=1e-5)
+    assert seen.abs().max() < 1e-10
+
+
+def test_is_in_standard_deviations_of_the_reference_images() -> None:
+    """Where translation is exact, the total evidence of these very images has a spread of one."""
+    features = gaussian(N, E) @ gaussian(E, E, seed=1) + 2.0
+    translator = TranslatorFitter(alpha=0.0).update(features, features * 7).fit()
+    totals = sum(split_evidence(features, torch.zeros_like(features), translator, BANK))
+    assert isinstance(totals, Tensor)
+    torch.testing.assert_close(totals.std(dim=0), torch.ones(5).double(), rtol=0, atol=1e-3)
+    torch.testing.assert_close(totals.mean(dim=0), torch.zeros(5).double(), rtol=0, atol=1e-6)
+
+
+def test_needs_statistics(space: NullSpace, features: Tensor) -> None:
+    bare = LinearTranslator(gaussian(E, space.width), torch.zeros(space.width), torch.zeros(E))
+    with pytest.raises(SINGRuntimeError, match=r"statistics of reference images, got one that"):
+        split_evidence(features, features, bare, BANK)
+    described = describe(features, space.remove(features), features, bare, BANK)
+    assert described.evidence is None
+    assert described.image_score.isfinite().all()
+    assert described.attribute_score.isfinite().all()
+
+
+def slow_angle(u: np.ndarray, v: np.ndarray) -> float:
+    return float(np.degrees(np.arccos(u @ v / np.sqrt((u @ u) * (v @ v)))))
+
+
+def test_scores_of_a_batch_equal_slow_ones(
+    space: NullSpace, features: Tensor, translator: LinearTranslator
+) -> None:
+    equivalents = space.remove(features)
+    ignored = space.project(features - translator.mean)
+    described = describe(features, equivalents, ignored, translator, BANK)
+    assert described.evidence is not None
+    energy = ignored.square().sum(dim=1) / features.square().sum(dim=1)
+    torch.testing.assert_close(described.null_energy, energy)
+    assert not described.in_sample.any()
+    centre = translator(translator.mean).numpy()
+    texts = BANK.embeddings.double().numpy()
+    for i in range(len(features)):
+        f, g = (translator(x)[i].numpy() for x in (features, equivalents))
+        assert float(described.image_score[i]) == pytest.approx(slow_angle(f, g), abs=1e-4)
+        f_centred, g_centred = f - centre, g - centre
+        wanted = slow_angle(f_centred, g_centred)
+        assert float(described.centred_image_score[i]) == pytest.approx(wanted, abs=1e-4)
+        for t, word in enumerate(BANK.names):
+            plain = slow_angle(f, texts[t]) - slow_angle(g, texts[t])
+            assert float(described.attribute_score[i, t]) == pytest.approx(plain, abs=1e-4)
+            u = slow_direction(word)
+            centred = slow_angle(f_centred, u) - slow_angle(g_centred, u)
+            assert float(described.centred_attribute_score[i, t]) == pytest.approx(
+                centred, abs=1e-4
+            )

@@ -1,0 +1,198 @@
+"""Streaming ridge regression against scikit-learn's, whatever the means and the blocks."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from sklearn.linear_model import Ridge
+from torch import Tensor
+
+from captum_sing import LinearTranslator, TranslatorFitter
+from captum_sing.errors import SINGRuntimeError, SINGTypeError, SINGValueError
+
+D, E, N = 20, 6, 500
+
+
+def gaussian(*shape: int, seed: int = 0) -> Tensor:
+    generator = torch.Generator().manual_seed(seed)
+    return torch.randn(shape, generator=generator, dtype=torch.float64)
+
+
+def pairs(ratio: float = 5.0, seed: int = 0) -> tuple[Tensor, Tensor]:
+    """Features whose mean is ``ratio`` times their spread, with embeddings, float32."""
+    mixing = torch.eye(D) + 0.3 * gaussian(D, D, seed=50) / D**0.5
+    mixed = gaussian(N, D, seed=seed) @ mixing
+    spread, signs = mixing.norm(dim=0), gaussian(D, seed=51).sign()
+    embeddings = mixed @ gaussian(D, E, seed=52) / D + gaussian(N, E, seed=seed + 1) + 3.0
+    return (mixed + ratio * spread * signs).float(), embeddings.float()
+
+
+def predictions(translator: LinearTranslator, features: Tensor) -> np.ndarray:
+    return translator(features).double().numpy()
+
+
+def deviation(ours: np.ndarray, theirs: np.ndarray) -> float:
+    """The largest difference, in standard deviations."""
+    return float((np.abs(ours - theirs) / theirs.std(axis=0)).max())
+
+
+@pytest.mark.parametrize("alpha", [0.0, 1e-2, 30.0])
+@pytest.mark.parametrize("ratio", [0.0, 5.0, 100.0, 5000.0])
+@pytest.mark.parametrize("block", [N, 64])
+def test_equals_scikit_learn(ratio: float, alpha: float, block: int) -> None:
+    features, embeddings = pairs(ratio)
+    fitter = TranslatorFitter(alpha=alpha)
+    for f, z in zip(features.split(block), embeddings.split(block), strict=True):
+        fitter.update(f, z)
+    held_out = pairs(ratio, seed=7)[0]
+    ridge = Ridge(alpha=alpha).fit(features.double().numpy(), embeddings.double().numpy())
+    theirs = ridge.predict(held_out.double().numpy())
+    translator = fitter.fit()
+    assert deviation(predictions(translator, held_out), theirs) < 1e-3
+    slack = 1e-3 * np.abs(ridge.coef_).max()
+    np.testing.assert_allclose(translator.weight.double().numpy(), ridge.coef_, atol=slack)
+
+
+def test_sums_that_are_not_centred_would_be_wrong() -> None:
+    features, embeddings = pairs(5000.0)
+    theirs = Ridge(alpha=1.0).fit(features.double().numpy(), embeddings.double().numpy())
+    ones = torch.cat([features, torch.ones(N, 1)], dim=1)
+    naive = torch.linalg.lstsq(ones.T @ ones, ones.T @ embeddings).solution
+    wanted = theirs.predict(features.double().numpy())
+    assert deviation((ones @ naive).double().numpy(), wanted) > 1e-2
+
+
+@pytest.mark.parametrize("sizes", [(1,) * N, (7,) * 71 + (3,), (499, 1), (1, 499)])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_blocks_of_any_size_give_one_fit(sizes: tuple[int, ...], dtype: torch.dtype) -> None:
+    features, embeddings = (t.to(dtype) for t in pairs(100.0))
+    whole = TranslatorFitter(alpha=1.0).update(features, embeddings).fit()
+    fitter = TranslatorFitter(alpha=1.0)
+    for f, z in zip(features.split(sizes), embeddings.split(sizes), strict=True):
+        fitter.update(f, z)
+    parts = fitter.fit()
+    tolerance = 1e-5 if dtype == torch.float32 else 1e-7
+    for name, buffer in whole.named_buffers():
+        other = dict(parts.named_buffers())[name]
+        limit = tolerance * float(buffer.abs().max())
+        torch.testing.assert_close(other, buffer, rtol=0, atol=limit, msg=name)
+    assert parts.facts == {**whole.facts, "alpha": 1.0, "count": N}
+    assert parts.knows(features).all()
+
+
+def test_order_of_images_does_not_matter_but_pairing_does() -> None:
+    features, embeddings = pairs()
+    whole = TranslatorFitter(alpha=1.0).update(features, embeddings).fit()
+    turned = TranslatorFitter(alpha=1.0).update(features.flip(0), embeddings.flip(0)).fit()
+    torch.testing.assert_close(turned.weight, whole.weight, rtol=0, atol=1e-5)
+    torn = TranslatorFitter(alpha=1.0).update(features, embeddings.flip(0)).fit()
+    assert (torn.weight - whole.weight).abs().max() > 1e-2
+
+
+def test_may_go_on_after_a_fit() -> None:
+    features, embeddings = pairs()
+    fitter = TranslatorFitter(alpha=1.0).update(features[:200], embeddings[:200])
+    early = fitter.fit()
+    kept = early.weight.clone()
+    late = fitter.update(features[200:], embeddings[200:]).fit()
+    whole = TranslatorFitter(alpha=1.0).update(features, embeddings).fit()
+    torch.testing.assert_close(late.weight, whole.weight, rtol=0, atol=1e-5)
+    assert torch.equal(early.weight, kept)
+    assert early.knows(features).tolist() == [True] * 200 + [False] * 300
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_half_precision_features_are_taken_as_they_are(dtype: torch.dtype) -> None:
+    features, embeddings = pairs()
+    half = features.to(dtype)
+    translator = TranslatorFitter(alpha=1.0).update(half, embeddings).fit()
+    ridge = Ridge(alpha=1.0).fit(half.double().numpy(), embeddings.double().numpy())
+    theirs = ridge.predict(half.double().numpy())
+    assert deviation(predictions(translator, half), theirs) < 1e-3
+
+
+def test_default_penalty_is_a_hundredth_of_the_mean_variance_an_image() -> None:
+    features, embeddings = pairs()
+    translator = TranslatorFitter().update(features, embeddings).fit()
+    wanted = 0.01 * N * features.double().numpy().var(axis=0).mean()
+    assert translator.facts["alpha"] == pytest.approx(wanted, rel=1e-5)
+    doubled = TranslatorFitter().update(2 * features, embeddings).fit()
+    torch.testing.assert_close(doubled(2 * features), translator(features), rtol=0, atol=1e-4)
+
+
+def test_may_remember_nothing() -> None:
+    features, embeddings = pairs()
+    translator = TranslatorFitter(remember=False).update(features, embeddings).fit()
+    assert translator.record is None
+    assert not translator.knows(features).any()
+
+
+def test_takes_no_graph_along() -> None:
+    features, embeddings = pairs()
+    translator = TranslatorFitter(alpha=1.0).update(features.requires_grad_(), embeddings).fit()
+    assert not any(buffer.requires_grad for buffer in translator.buffers())
+
+
+FEATURES, EMBEDDINGS = pairs()
+BROKEN = FEATURES.clone()
+BROKEN[3, 2] = torch.nan
+
+
+@pytest.mark.parametrize(
+    ("features", "embeddings", "kind", "message"),
+    [
+        (FEATURES.numpy(), EMBEDDINGS, SINGTypeError, "features to be a floating-point tensor"),
+        (FEATURES, EMBEDDINGS.long(), SINGTypeError, "embeddings to be a floating-point tensor"),
+        (FEATURES[0], EMBEDDINGS, SINGValueError, r"features of shape \(N, width\), got \(20,\)"),
+        (FEATURES[:0], EMBEDDINGS[:0], SINGValueError, r"features of shape .* got \(0, 20\)"),
+        (BROKEN, EMBEDDINGS, SINGValueError, "features finite, got NaN or infinity"),
+        (FEATURES, EMBEDDINGS / 0, SINGValueError, "embeddings finite, got NaN or infinity"),
+        (FEATURES[1:], EMBEDDINGS, SINGValueError, r"paired, .* got \(499, 20\) and \(500, 6\)"),
+        (FEATURES[:, 1:], EMBEDDINGS, SINGValueError, r"of widths \(20, 6\), got \(500, 19\)"),
+        (FEATURES, EMBEDDINGS[:, 1:], SINGValueError, r"of widths \(20, 6\), got .* \(500, 5\)"),
+    ],
+)
+def test_a_refused_block_leaves_the_sums_alone(
+    features: Tensor, embeddings: Tensor, kind: type[Exception], message: str
+) -> None:
+    fitter = TranslatorFitter(alpha=1.0).update(FEATURES, EMBEDDINGS)
+    before = fitter.fit()
+    with pytest.raises(kind, match=f"TranslatorFitter.update: expected .*{message}"):
+        fitter.update(features, embeddings)
+    after = fitter.fit()
+    assert after.facts == before.facts
+    for name, buffer in before.named_buffers():
+        assert torch.equal(buffer, dict(after.named_buffers())[name]), name
+
+
+@pytest.mark.parametrize("alpha", [-1.0, float("nan"), float("inf")])
+def test_refuses_a_penalty_that_is_none(alpha: float) -> None:
+    with pytest.raises(SINGValueError, match=f"alpha finite and not negative, got {alpha}"):
+        TranslatorFitter(alpha=alpha)
+
+
+@pytest.mark.parametrize("count", [0, 1])
+def test_refuses_to_fit_nothing(count: int) -> None:
+    fitter = TranslatorFitter()
+    if count:
+        fitter.update(FEATURES[:1], EMBEDDINGS[:1])
+    with pytest.raises(SINGRuntimeError, match=f"pairs of two images or more, got {count}. Call"):
+        fitter.fit()
+
+
+@pytest.mark.parametrize("seed", range(6))
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_refuses_features_that_do_not_determine_the_map(seed: int, dtype: torch.dtype) -> None:
+    features = gaussian(100, 5, seed=seed).to(dtype)
+    twice = torch.cat([features, 2 * features[:, :1] + features[:, 1:2]], dim=1)
+    few = gaussian(10, D, seed=seed).to(dtype)
+    constant = torch.cat([features, torch.ones(100, 1, dtype=dtype)], dim=1)
+    for case in (twice, few, constant):
+        embeddings = gaussian(len(case), E, seed=8).to(dtype)
+        with pytest.raises(SINGValueError, match=r"alpha above 0 for features .* Penalise"):
+            TranslatorFitter(alpha=0.0).update(case, embeddings).fit()
+        penalised = TranslatorFitter(alpha=1.0).update(case, embeddings).fit()
+        theirs = Ridge(alpha=1.0).fit(case.double().numpy(), embeddings.double().numpy())
+        wanted = theirs.predict(case.double().numpy())
+        assert deviation(predictions(penalised, case), wanted) < 1e-3
