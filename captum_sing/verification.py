@@ -38,7 +38,7 @@ def logit_drift(null_space: NullSpace, before: Tensor, after: Tensor) -> Tensor:
         before, after (Tensor): logits, shape (B, C).
 
     Returns:
-        Tensor: shape (B,), float64; NaN where all kept logits are zero.
+        Tensor: shape (B,), float64; NaN where all kept logits are zero (infinite where they moved).
 
     Example::
 

@@ -155,3 +155,19 @@ def test_refuses_scores_of_the_wrong_shape() -> None:
         attribute_score(f[0], f, texts)
     with pytest.raises(SINGValueError, match=r"equivalent of shape \(4, 2\), as original, got"):
         attribute_score(f, f[:1], texts)
+
+
+def test_attribute_score_keeps_the_digits_of_small_angles_and_a_finite_gradient() -> None:
+    """Also for many texts at once, where a faster distance would lose them."""
+    texts = torch.nn.functional.normalize(gaussian(40, E), dim=1).float()
+    aside = torch.nn.functional.normalize(gaussian(40, E, seed=1), dim=1).float()
+    f = texts.clone().requires_grad_()
+    g = texts + math.radians(0.05) * aside
+    scores = attribute_score(f, g, texts)
+    wanted = [
+        -slow_angle(a.double().numpy(), t.double().numpy()) for a, t in zip(g, texts, strict=True)
+    ]
+    assert scores.diagonal().tolist() == pytest.approx(wanted, abs=2e-5)
+    scores.sum().backward()
+    assert f.grad is not None
+    assert f.grad.isfinite().all()

@@ -100,7 +100,7 @@ def test_a_neck_hides_what_is_planted_and_has_nothing_else(dissected, planted):
 def test_a_neck_is_rotated_and_moved_away_from_zero(dissected):
     features, _, anatomy = dissected
     neck, head = make_neck(anatomy, ("color",), seed=1)
-    assert float(neck(features).mean(0).norm()) == pytest.approx(5.0, rel=0.2)
+    assert neck(features).mean(0).norm().item() == pytest.approx(5.0, rel=0.2)
     assert (head.weight.abs().amax(0) > 1e-3).all()  # no column stands for one factor
     other, _ = make_neck(anatomy, ("color",), seed=2)
     assert not torch.allclose(neck.weight, other.weight)

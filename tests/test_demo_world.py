@@ -1,4 +1,4 @@
-"""The embedded world: its generator, its words, its shipped weights."""
+"""The embedded world's shipped weights: what they reach, and what happens without them."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ import random
 import shutil
 import subprocess
 import sys
-from itertools import combinations
 from pathlib import Path
 
 import pytest
@@ -22,10 +21,9 @@ from captum_sing.demo import (
     load_decoder,
     load_encoder,
     load_translator,
-    render_expected,
     sample_scenes,
 )
-from captum_sing.demo.captions import PROMPTS, caption, captions, vocabulary
+from captum_sing.demo.captions import captions
 from captum_sing.demo.models import make_backbone
 from captum_sing.demo.world import WEIGHTS
 from captum_sing.errors import SINGFileError, SINGNameError, SINGValueError
@@ -54,140 +52,12 @@ def embeddings(scenes, encoder):
     return encode_scenes(encoder, scenes.images)
 
 
-def certain(labels):
-    return {f: torch.eye(len(words))[labels[f]] for f, words in FACTORS.items()}
-
-
 def named(embeddings, bank, factor):
     return (embeddings @ bank.embeddings[bank.indices(FACTORS[factor])].T).argmax(1)
 
 
 def accuracy(named_, label):
     return (named_ == label).float().mean().item()
-
-
-# --- the generator -------------------------------------------------------------------------------
-
-
-def test_same_seed_same_images_other_seed_other_images():
-    first, again, other = sample_scenes(300, 1), sample_scenes(300, 1), sample_scenes(300, 2)
-    assert torch.equal(first.images, again.images)
-    assert all(torch.equal(first.labels[f], again.labels[f]) for f in FACTORS)
-    assert not torch.equal(first.images, other.images)
-
-
-def test_images_are_float32_in_the_unit_interval():
-    images = sample_scenes(7, 3).images
-    assert images.shape == (7, 3, 64, 64) and images.dtype == torch.float32
-    assert 0.0 <= images.min() and images.max() <= 1.0
-
-
-def test_no_word_belongs_to_two_factors():
-    words = [word for values in FACTORS.values() for word in values]
-    assert len(words) == len(set(words)) == 31
-
-
-@pytest.mark.parametrize(("one", "other"), list(combinations(FACTORS, 2)))
-def test_factors_are_uniform_and_independent(one, other):
-    labels = sample_scenes(2000, 5).labels
-    counts = torch.zeros(len(FACTORS[one]), len(FACTORS[other]))
-    counts.index_put_((labels[one], labels[other]), torch.ones(2000), accumulate=True)
-    expected = 2000 / counts.numel()
-    chi_squared = ((counts - expected) ** 2 / expected).sum()
-    freedom = counts.numel() - 1
-    assert abs(chi_squared - freedom) < 5 * (2 * freedom) ** 0.5
-
-
-@pytest.mark.parametrize("factor", FACTORS)
-def test_every_label_changes_the_picture_and_nothing_else_does(factor):
-    pictures = [
-        sample_scenes(8, 11, labels={factor: value}) for value in range(len(FACTORS[factor]))
-    ]
-    for one, other in combinations(pictures, 2):
-        difference = (one.images - other.images).abs().amax(dim=(1, 2, 3))
-        assert (difference > 0.15).all()
-        for unchanged in set(FACTORS) - {factor}:
-            assert torch.equal(one.labels[unchanged], other.labels[unchanged])
-    again = sample_scenes(8, 11, labels={factor: 0})
-    assert torch.equal(pictures[0].images, again.images)
-
-
-def test_expected_rendering_is_the_mean_over_independent_factors():
-    labels = {f: torch.zeros(1, dtype=torch.long) for f in FACTORS}
-    posteriors = certain(labels)
-    posteriors["position"] = torch.tensor([[0.0, 0.3, 0.7, 0.0, 0.0]])
-    posteriors["texture"] = torch.tensor([[0.5, 0.0, 0.5, 0.0]])
-    posteriors["color"] = torch.tensor([[0.2] + [0.0] * 6 + [0.8]])
-    slow = torch.zeros(1, 3, 64, 64)
-    for position in (1, 2):
-        for texture in (0, 2):
-            for color in (0, 7):
-                one = labels | {
-                    "position": torch.tensor([position]),
-                    "texture": torch.tensor([texture]),
-                    "color": torch.tensor([color]),
-                }
-                weight = (
-                    posteriors["position"][0, position]
-                    * posteriors["texture"][0, texture]
-                    * posteriors["color"][0, color]
-                )
-                slow += weight * render_expected(certain(one))
-    assert torch.allclose(render_expected(posteriors), slow, atol=1e-5)
-
-
-def test_expected_rendering_of_certain_labels_looks_like_the_scene(scenes):
-    drawn = render_expected(certain(scenes.labels))
-    own = (drawn - scenes.images).abs().mean()
-    others = (drawn.roll(1, 0) - scenes.images).abs().mean()
-    assert own < 0.3 * others
-
-
-@pytest.mark.parametrize(
-    ("arguments", "error", "message"),
-    [
-        ({"count": 0}, SINGValueError, r"count to be at least 1, got 0"),
-        ({"labels": {"flavor": 0}}, SINGNameError, r"factors in \['shape'.*got 'flavor'"),
-        ({"labels": {"color": 8}}, SINGValueError, r"labels\['color'\].*below 8.*values \[8\]"),
-        ({"labels": {"color": torch.zeros(3)}}, SINGValueError, r"of shape \(4,\).*\(3,\)"),
-    ],
-)
-def test_bad_requests_for_scenes(arguments, error, message):
-    with pytest.raises(error, match=message):
-        sample_scenes(**({"count": 4, "seed": 0} | arguments))
-
-
-# --- the words -----------------------------------------------------------------------------------
-
-
-def test_captions_say_what_is_true_in_known_words(scenes):
-    rng = random.Random(0)
-    known, every = set(vocabulary()), {w for values in FACTORS.values() for w in values}
-    for index in range(FRESH):
-        truth = scenes.words(index)
-        said = caption(truth, rng).split()
-        assert set(said) <= known
-        assert set(said) & every <= set(truth.values())
-
-
-def test_captions_leave_attributes_out_and_often_name_one_alone(scenes):
-    labels = {f: label.tolist() for f, label in scenes.labels.items()}
-    every = {w for values in FACTORS.values() for w in values}
-    counts = [len(set(c.split()) & every) for c in captions(labels, random.Random(1))]
-    assert set(counts) >= {1, 2, 3, 4, 5, 6}
-    assert 0.1 < counts.count(1) / len(counts) < 0.5
-
-
-def test_articles_agree():
-    rng = random.Random(2)
-    said = [caption(dict.fromkeys(FACTORS, "") | {"color": "orange"}, rng) for _ in range(200)]
-    assert any("an orange shape" in text for text in said)
-    assert not any("a orange" in text for text in said)
-
-
-def test_prompts_use_known_words():
-    words = {w for templates in PROMPTS.values() for t in templates for w in t.split()}
-    assert words - {"{}"} <= set(vocabulary())
 
 
 # --- the shipped weights -------------------------------------------------------------------------
@@ -218,6 +88,12 @@ def test_swapped_words_are_wrong(scenes, embeddings, encoder):
     rows = bank.indices([swapped.get(word, word) for word in FACTORS["color"]])
     wrong = (embeddings @ bank.embeddings[rows].T).argmax(1)
     assert 0.6 < accuracy(wrong, scenes.labels["color"]) < 0.9
+
+
+def test_the_encoder_knows_every_caption(scenes, encoder):
+    labels = {f: label.tolist() for f, label in scenes.labels.items()}
+    texts = captions(labels, random.Random(3))  # an unknown word would be an error
+    assert encoder.encode_text([*texts, "A photo of a red."]).shape == (FRESH + 1, 64)
 
 
 def test_an_unknown_word_is_refused(encoder):
@@ -271,7 +147,7 @@ def test_ignored_evidence_is_exactly_what_was_planted(name, scenes, bank):
 def test_decoded_pictures_are_recognised(scenes, embeddings, encoder, bank):
     again = encode_scenes(encoder, load_decoder()(embeddings))
     for factor in FACTORS:
-        least = 0.85 if factor == "texture" else 0.9
+        least = 0.8 if factor == "texture" else 0.9
         assert accuracy(named(again, bank, factor), scenes.labels[factor]) >= least
 
 

@@ -1,36 +1,59 @@
-"""The measures of a translator, against scikit-learn and against what they must not hide."""
+"""How well a translator does, against slow formulas and scikit-learn."""
 
 from __future__ import annotations
 
-import numpy as np
+import math
+
 import pytest
 import torch
 from sklearn.metrics import r2_score
+from torch import Tensor
 
-from captum_sing.quality import fit_of
+from captum_sing.quality import TranslatorReport, fit_of
 
-
-@pytest.fixture
-def truth():
-    return torch.randn(300, 7, generator=torch.Generator().manual_seed(0)) + 2.0
+N, E = 40, 5
 
 
-def test_r2_is_that_of_scikit_learn(truth):
-    noisy = truth + 0.5 * torch.randn(truth.shape, generator=torch.Generator().manual_seed(1))
-    expected = r2_score(truth.numpy(), noisy.numpy(), multioutput="variance_weighted")
-    assert fit_of(noisy, truth).r2 == pytest.approx(expected, abs=1e-5)
+def gaussian(*shape: int, seed: int = 0) -> Tensor:
+    generator = torch.Generator().manual_seed(seed)
+    return torch.randn(shape, generator=generator, dtype=torch.float64)
 
 
-def test_cosine_and_degrees_equal_a_slow_loop(truth):
-    predicted = truth.flip(0)
-    pairs = list(zip(predicted.double().numpy(), truth.double().numpy(), strict=True))
-    cosines = [float(p @ t / np.linalg.norm(p) / np.linalg.norm(t)) for p, t in pairs]
+def slow_cosine(p: list[float], z: list[float]) -> float:
+    product = sum(a * b for a, b in zip(p, z, strict=True))
+    return product / math.sqrt(sum(a * a for a in p) * sum(b * b for b in z))
+
+
+@pytest.mark.parametrize("noise", [0.1, 1.0, 10.0])
+@pytest.mark.parametrize("mean", [0.0, 20.0])
+def test_equals_slow_formulas(noise: float, mean: float) -> None:
+    truth = gaussian(N, E) * torch.linspace(0.1, 3, E) + mean
+    predicted = truth + noise * gaussian(N, E, seed=1)
     fit = fit_of(predicted, truth)
-    assert fit.cosine == pytest.approx(np.mean(cosines), abs=1e-6)
-    assert fit.degrees == pytest.approx(np.mean(np.degrees(np.arccos(cosines))), abs=1e-3)
+    cosines = [slow_cosine(p, z) for p, z in zip(predicted.tolist(), truth.tolist(), strict=True)]
+    degrees = [math.degrees(math.acos(c)) for c in cosines]
+    assert fit.cosine == pytest.approx(sum(cosines) / N, abs=1e-9)
+    assert fit.degrees == pytest.approx(sum(degrees) / N, abs=1e-6)
+    wanted = r2_score(truth.numpy(), predicted.numpy(), multioutput="variance_weighted")
+    assert fit.r2 == pytest.approx(wanted, abs=1e-9)
 
 
-def test_a_constant_prediction_has_a_fine_cosine_and_no_r2(truth):
-    fit = fit_of(truth.mean(dim=0).expand_as(truth), truth)
-    assert fit.cosine > 0.85
-    assert fit.r2 == pytest.approx(0.0, abs=1e-6)
+def test_perfect_and_constant_predictions() -> None:
+    """The cosine flatters: a constant prediction has a high one, and an R^2 of 0."""
+    truth = gaussian(N, E) + 20.0
+    perfect = fit_of(truth, truth)
+    assert (perfect.cosine, perfect.degrees, perfect.r2) == pytest.approx((1.0, 0.0, 1.0))
+    constant = fit_of(truth.mean(dim=0).expand(N, E), truth)
+    assert constant.cosine > 0.99
+    assert constant.r2 == pytest.approx(0.0, abs=1e-12)
+
+
+def test_images_are_paired() -> None:
+    truth = gaussian(N, E)
+    assert fit_of(truth.flip(0), truth).r2 < 0
+    assert fit_of(truth.flip(0), truth.flip(0)).r2 == 1
+
+
+def test_report_has_no_parts_without_a_null_space() -> None:
+    report = TranslatorReport(N, 0, fit_of(gaussian(N, E), gaussian(N, E)))
+    assert report.principal is report.null is None

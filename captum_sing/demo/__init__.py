@@ -20,6 +20,7 @@ from captum_sing.demo.world import (
     load_classifier,
     load_concepts,
     load_decoder,
+    load_demo,
     load_encoder,
     load_translator,
 )
@@ -33,6 +34,7 @@ __all__ = [
     "load_classifier",
     "load_concepts",
     "load_decoder",
+    "load_demo",
     "load_encoder",
     "load_translator",
     "render_expected",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor, nn
 
 from captum_sing.concepts import ConceptBank
@@ -15,6 +16,8 @@ __all__ = ["PLANTED_AUC", "UNPLANTED_AUC", "Finding", "find_planted", "own_again
 
 PLANTED_AUC = 0.97
 UNPLANTED_AUC = (0.45, 0.55)
+
+_DONORS = (1, 2, 3, 4)  # whose ignored part an image gets: so many places before it
 
 
 @dataclass(frozen=True)
@@ -34,7 +37,8 @@ class Finding:
         named (float): naming by T(f).
         named_from_seen, named_from_ignored (float): naming from the principal and the null part
             alone, about the mean feature.
-        swap_own (float): naming by T(f~) after the ignored part was swapped for another image's.
+        swap_own (float): naming by T(f~) after the ignored part was swapped for another image's,
+            with four donors for each image.
         swap_donor (float): share named as the donor's word, among donors whose word differs.
         chance (float): of naming.
     """
@@ -89,21 +93,22 @@ def find_planted(
     features = read_features(sing.forward_func, head, inputs)
     _, scores = sing.attribute(inputs)
     centred_removal, _ = sing.attribute(inputs, "mean")
-    swap, _ = sing.attribute(inputs, features.roll(1, dims=0))
+    swaps = [sing.attribute(inputs, features.roll(k, dims=0)).perturbations for k in _DONORS]
     translated = {
         "named": features,
         "named_from_seen": features + centred_removal,
         "named_from_ignored": translator.mean - centred_removal,
-        "swap": features + swap,
     }
     names = {key: _names(translator(value), concepts) for key, value in translated.items()}
+    swapped = _names(translator(torch.cat([features + swap for swap in swaps])), concepts)
 
     findings = []
     for factor, words in FACTORS.items():
         own, columns = labels[factor], concepts.indices(words)
-        donor = own.roll(1)
-        differs = donor != own
-        share = {key: _share(named[factor], own) for key, named in names.items() if key != "swap"}
+        share = {key: _share(named[factor], own) for key, named in names.items()}
+        again = own.repeat(len(_DONORS))
+        donor = torch.cat([own.roll(k) for k in _DONORS])
+        differs = donor != again
         findings.append(
             Finding(
                 classifier,
@@ -115,8 +120,8 @@ def find_planted(
                 own_against_others(-scores.attribute_score[:, columns], own),
                 float(scores.attribute_score[:, columns].gather(1, own[:, None]).mean()),
                 **share,
-                swap_own=_share(names["swap"][factor], own),
-                swap_donor=_share(names["swap"][factor][differs], donor[differs]),
+                swap_own=_share(swapped[factor], again),
+                swap_donor=_share(swapped[factor][differs], donor[differs]),
                 chance=1.0 / len(words),
             )
         )

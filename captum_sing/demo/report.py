@@ -5,10 +5,12 @@ from __future__ import annotations
 import io
 import json
 import time
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field, replace
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from rich.console import Console
@@ -33,13 +35,17 @@ from captum_sing.demo.world import (
 from captum_sing.descriptions import Description
 from captum_sing.files import write_whole
 from captum_sing.null_space import NullSpace
-from captum_sing.sing import SING
 from captum_sing.quality import TranslatorReport
+from captum_sing.sing import SING
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 __all__ = ["TEST_SEEDS", "DemoReport", "HeadFacts", "print_report", "run_demo"]
 
 TEST_SEEDS = (20261101, 20261102, 20261103)
 COUNT = 2000
+_WIDTH = 100  # of the text file
 _VERIFIED = 64  # images sent through the model with the head's input replaced
 
 
@@ -62,18 +68,18 @@ class DemoReport:
     """Everything that the demo found.
 
     Attributes:
+        truth (dict of str to str): the true words of the image that is described.
         heads (list of HeadFacts): one a classifier.
         findings (list of Finding): one a classifier, factor and seed of the test images.
-        truth (dict of str to str): the true words of the image that is described.
         descriptions (dict of str to Description): classifier -> the description of that image.
         files (list of Path): what was written.
         seconds (float): wall time.
     """
 
-    heads: list[HeadFacts]
-    findings: list[Finding]
     truth: dict[str, str]
-    descriptions: dict[str, Description]
+    heads: list[HeadFacts] = field(default_factory=list)
+    findings: list[Finding] = field(default_factory=list)
+    descriptions: dict[str, Description] = field(default_factory=dict)
     files: list[Path] = field(default_factory=list)
     seconds: float = 0.0
 
@@ -113,56 +119,66 @@ def run_demo(
     Returns:
         DemoReport
     """
-    start = time.perf_counter()
     folder = Path(output)
     folder.mkdir(parents=True, exist_ok=True)
+    with _one_thread():
+        report, figure = _analyse(seeds, count, progress)
+    report = replace(report, files=[folder / f"demo.{kind}" for kind in ("png", "txt", "json")])
+    console = Console(record=True, width=_WIDTH, file=io.StringIO())
+    print_report(report, console)
+    texts = console.export_text(), json.dumps(report.to_dict(), indent=1)
+    write_whole(report.files[0], lambda path: figure.savefig(path, format="png", dpi=110))
+    for file, text in zip(report.files[1:], texts, strict=True):
+        write_whole(file, partial(Path.write_text, data=text, encoding="utf-8"))
+    return report
+
+
+def _analyse(seeds: Sequence[int], count: int, progress: bool) -> tuple[DemoReport, Figure]:
+    start = time.perf_counter()
     encoder = load_encoder()
     concepts = load_concepts(encoder)
     tests = {seed: sample_scenes(count, seed) for seed in seeds}
     first = tests[seeds[0]]
     embeddings = encode_scenes(encoder, first.images)
     examples = example_scenes()
-    truth = examples.words(0)
-
-    heads: list[HeadFacts] = []
-    findings: list[Finding] = []
-    descriptions: dict[str, Description] = {}
-    features: dict[tuple[str, int], Tensor] = {}  # the last backbone's, by seed
-    models: dict[str, SING] = {}
-    for name, about in tqdm(CLASSIFIERS.items(), "classifiers", disable=not progress):
+    report = DemoReport(truth=examples.words(0))
+    shown: dict[str, SING] = {}
+    features: dict[tuple[str, int], Tensor] = {}  # necks share a backbone's
+    for name, about in tqdm(CLASSIFIERS.items(), "classifiers", disable=None if progress else True):
         model = load_classifier(name)
         sing = SING(model, "head", load_translator(name), concepts)
-        if name in FIGURED:
-            models[name] = sing
-        shared = about.architecture if about.necked else name
-        if (shared, seeds[0]) not in features:
-            features.clear()
+        backbone = about.architecture if about.necked else name
         for seed in seeds if about.necked else seeds[:1]:
-            if (shared, seed) not in features:
-                features[shared, seed] = backbone_features(model, tests[seed].images)
-            findings += find_planted(
-                SING(Tail(model), "head", sing.translator, concepts),
-                features[shared, seed],
-                tests[seed].labels,
-                classifier=name,
-                planted=about.planted,
-                seed=seed,
+            if (backbone, seed) not in features:
+                features[backbone, seed] = backbone_features(model, tests[seed].images)
+            report.findings.extend(
+                find_planted(
+                    SING(Tail(model), "head", sing.translator, concepts),
+                    features[backbone, seed],
+                    tests[seed].labels,
+                    classifier=name,
+                    planted=about.planted,
+                    seed=seed,
+                )
             )
-        heads.append(_head_facts(name, model, sing, first, features[shared, seeds[0]], embeddings))
-        descriptions[name] = sing.attribute(examples.images[:1]).descriptions[0]
+        facts = _head_facts(name, model, sing, first, features[backbone, seeds[0]], embeddings)
+        report.heads.append(facts)
+        report.descriptions[name] = sing.attribute(examples.images[:1], top_k=3).descriptions[0]
+        if name in FIGURED:
+            shown[name] = sing
+    figure = demo_figure(shown, examples, load_decoder(), first.images, embeddings)
+    return replace(report, seconds=time.perf_counter() - start), figure
 
-    figure = demo_figure(models, examples, load_decoder(), first.images, embeddings)
-    picture = write_whole(folder / "demo.png", lambda p: figure.savefig(p, format="png", dpi=110))
-    files = [picture, folder / "demo.txt", folder / "demo.json"]
-    seconds = time.perf_counter() - start
-    report = DemoReport(heads, findings, truth, descriptions, files, seconds)
-    console = Console(record=True, width=120, file=io.StringIO())
-    print_report(report, console)
-    text = console.export_text()
-    write_whole(files[1], lambda path: path.write_text(text, encoding="utf-8"))
-    numbers = json.dumps(report.to_dict(), indent=1)
-    write_whole(files[2], lambda path: path.write_text(numbers, encoding="utf-8"))
-    return report
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """The networks are so small that threads would wait for each other longer than they work."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
 
 
 def print_report(report: DemoReport, console: Console | None = None) -> None:
@@ -174,7 +190,9 @@ def print_report(report: DemoReport, console: Console | None = None) -> None:
     """
     console = console or Console()
     console.print(heads_table(report.heads))
-    console.print(f"\nOne image, {' '.join(report.truth.values())}, as each classifier ignores it:")
+    console.print(
+        f"\nOne image ({', '.join(report.truth.values())}), and what each classifier ignores in it:"
+    )
     for name, description in report.descriptions.items():
         console.print(f"  [bold]{name}[/bold]: {description}", highlight=False)
     console.print()

@@ -9,7 +9,6 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache
 
 import torch
 from torch import Tensor
@@ -44,6 +43,13 @@ _CENTERS = {
     "right": (13.0, 0.0),
     "top": (0.0, 13.0),
     "bottom": (0.0, -13.0),
+}
+
+_NUMBERS: dict[str, Mapping[str, float | tuple[float, ...]]] = {
+    "color": _COLORS,
+    "background": _BACKGROUNDS,
+    "size": _RADII,
+    "position": _CENTERS,
 }
 
 FACTORS: dict[str, tuple[str, ...]] = {
@@ -188,26 +194,12 @@ def _render_batch(labels: Mapping[str, Tensor], generator: torch.Generator) -> T
     return images.add_(noise, alpha=0.02).clamp_(0.0, 1.0)
 
 
-@cache
-def _templates() -> tuple[Tensor, Tensor]:
-    """Silhouettes (shape, size, position, H, W) and shades (texture, position, H, W), upright."""
-    u, v = _coordinates(_table(_CENTERS), torch.zeros(len(_CENTERS)))
-    alphas = torch.stack(
-        [
-            torch.stack([coverage(shape(u / r, v / r) * r) for r in _RADII.values()])
-            for shape in SHAPES.values()
-        ]
-    )
-    shades = torch.stack([1 - (1 - _DARK) * coverage(-t(u, v)) for t in TEXTURES.values()])
-    return alphas, shades
-
-
 def render_expected(posteriors: Mapping[str, Tensor]) -> Tensor:
-    r"""The mean picture under independent posteriors of the factors, without nuisances.
+    """One picture of what is known about a scene, and of how surely, without nuisances.
 
-    With background :math:`b`, colour :math:`c`, silhouette :math:`\alpha` and shade :math:`s`,
-    :math:`E[b](1 - E[\alpha]) + E[c]\,E[\alpha s]`: the exact expectation. Certain posteriors give
-    a crisp picture, flat ones an honest blur.
+    Size and place are drawn at their means, so that a shape whose place is unknown stands in the
+    middle, sharp; shapes, textures and colours are mixed in proportion, so that an unknown shape
+    is a blur and an unknown colour the mean of all.
 
     Args:
         posteriors (Mapping): every factor's name -> (N, number of values), rows summing to one.
@@ -215,22 +207,25 @@ def render_expected(posteriors: Mapping[str, Tensor]) -> Tensor:
     Returns:
         Tensor: (N, 3, 64, 64) in [0, 1]; differentiable.
     """
-    silhouettes, shadings = (t.to(posteriors["shape"]) for t in _templates())
-    alpha = torch.einsum("ns,nz,szphw->nphw", posteriors["shape"], posteriors["size"], silhouettes)
-    alpha = alpha * posteriors["position"][:, :, None, None]
-    shade = torch.einsum("nt,tphw->nphw", posteriors["texture"], shadings)
-    lit = (alpha * shade).sum(1, keepdim=True)
-    color = posteriors["color"] @ _table(_COLORS).to(lit)
-    background = posteriors["background"] @ _table(_BACKGROUNDS).to(lit)
-    return (
-        background[:, :, None, None] * (1 - alpha.sum(1, keepdim=True))
-        + color[:, :, None, None] * lit
-    ).clamp(0.0, 1.0)
+    mean = {
+        factor: posteriors[factor] @ _table(values).to(posteriors[factor])
+        for factor, values in _NUMBERS.items()
+    }
+    radius = mean["size"].view(-1, 1, 1)
+    u, v = _coordinates(mean["position"], torch.zeros_like(mean["size"]))
+    silhouettes = [coverage(shape(u / radius, v / radius) * radius) for shape in SHAPES.values()]
+    shades = [1 - (1 - _DARK) * coverage(-texture(u, v)) for texture in TEXTURES.values()]
+    alpha, shade = (
+        torch.einsum("nk,nkhw->nhw", posteriors[factor], torch.stack(drawn, 1)).unsqueeze(1)
+        for factor, drawn in (("shape", silhouettes), ("texture", shades))
+    )
+    color, background = (mean[factor][:, :, None, None] for factor in ("color", "background"))
+    return (background + alpha * (shade * color - background)).clamp(0.0, 1.0)
 
 
 def _coordinates(center: Tensor, angle: Tensor) -> tuple[Tensor, Tensor]:
     """Pixel coordinates (N, H, W) seen from shapes at ``center`` (N, 2), turned by ``angle``."""
-    axis = torch.arange(IMAGE_SIZE) - (IMAGE_SIZE - 1) / 2
+    axis = torch.arange(IMAGE_SIZE, device=center.device) - (IMAGE_SIZE - 1) / 2
     x = axis.view(1, 1, -1) - center[:, 0].view(-1, 1, 1)
     y = -axis.view(1, -1, 1) - center[:, 1].view(-1, 1, 1)
     cos, sin = angle.cos().view(-1, 1, 1), angle.sin().view(-1, 1, 1)

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 from itertools import groupby
 from typing import TYPE_CHECKING
 
+from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
 from captum_sing.demo.planted import PLANTED_AUC, UNPLANTED_AUC, Finding
@@ -19,53 +20,53 @@ __all__ = ["findings_table", "heads_table", "naming_table", "readings", "swap_ta
 
 def heads_table(heads: Sequence[HeadFacts]) -> Table:
     """Rank and nullity, accuracy, logit drift and the translator's held-out fit."""
-    table = Table(title="The heads, on images nothing was fitted to")
-    table.add_column("classifier", no_wrap=True)
-    for column in ("rank", "ignores", "accuracy", "drift: null", "random", "R2 of T", "null part"):
-        table.add_column(column, justify="right")
+    table = _table("The heads, on images that nothing was fitted to")
+    table.caption = (
+        "drift: relative change of the logits by removal, and by a random change of that size; "
+        "R2: of the translation, and from the null part alone"
+    )
+    _add_columns(table, ("rank", "ignored", "accuracy", "drift", "random", "R2", "null"))
     for head in heads:
-        whole, null = head.translation.whole, head.translation.null
+        null = head.translation.null
         table.add_row(
             head.classifier,
             str(head.rank),
-            f"{head.nullity} of {head.rank + head.nullity}",
+            f"{head.nullity}/{head.rank + head.nullity}",
             f"{head.accuracy:.3f}",
             f"{head.null_drift:.0e}",
             f"{head.random_drift:.1f}",
-            f"{whole.r2:.2f}",
+            f"{head.translation.whole.r2:.2f}",
             "" if null is None else f"{null.r2:.2f}",
         )
     return table
 
 
 def findings_table(findings: Iterable[Finding]) -> Table:
-    """Planted against found: AUC of ignored evidence, with that of the paper's -AS behind it.
+    """Planted against found: AUC of ignored evidence, and below it that of the paper's -AS.
 
     Of several seeds the one furthest from the truth is shown.
     """
-    table = Table(
-        title="Planted against found: AUC of ignored evidence (and of the paper's plain -AS)",
-        caption="bold: planted by construction; of several seeds of test images, the worst",
+    table = _table("Planted against found (AUC of ignored evidence; below, of the paper's -AS)")
+    table.caption = (
+        "bold: planted by construction; ! disagrees with that; of several seeds the worst is shown"
     )
-    table.add_column("classifier", no_wrap=True)
-    for column in (*FACTORS, "verdict"):
-        table.add_column(column, justify="right")
+    _add_columns(table, FACTORS)
     for name, of_model in _by_classifier(findings):
         cells = []
         for factor in FACTORS:
             worst = max((f for f in of_model if f.factor == factor), key=_error)
-            cell = f"{worst.ignored_auc:.2f} ({worst.as_auc:.2f})"
-            cells.append(f"[bold]{cell}[/bold]" if worst.planted else cell)
-        table.add_row(name, *cells, _verdict(of_model))
+            mark = "!" if worst.agrees is False else ""
+            cell = f"{mark}{worst.ignored_auc:.2f}"
+            cell = f"[bold]{cell}[/bold]" if worst.planted else cell
+            cells.append(f"{cell}\n[dim]{worst.as_auc:.2f}[/dim]")
+        table.add_row(name, *cells)
     return table
 
 
 def swap_table(findings: Iterable[Finding]) -> Table:
     """The ignored part of another image put in: which word is named then. Worst of the seeds."""
-    table = Table(title="After a swap of the ignored part with another image's")
-    table.add_column("classifier", no_wrap=True)
-    for column in ("planted factor named as the donor's", "shape named right before", "after"):
-        table.add_column(column, justify="right")
+    table = _table("After a swap of the ignored part for another image's, named as")
+    _add_columns(table, ("planted: donor's", "shape: own", "(before)"))
     for name, of_model in _by_classifier(findings):
         donors = [f.swap_donor for f in of_model if f.planted]
         shape = max(
@@ -74,32 +75,28 @@ def swap_table(findings: Iterable[Finding]) -> Table:
         table.add_row(
             name,
             f"{min(donors):.1%}" if donors else "",
-            f"{shape.named:.1%}",
             f"{shape.swap_own:.1%}",
+            f"{shape.named:.1%}",
         )
     return table
 
 
 def naming_table(findings: Iterable[Finding]) -> Table:
-    """How often each factor is named right from T(f), from the seen and from the ignored part."""
-    table = Table(
-        title="Ignored, or merely also there? % named right from all / the seen / the ignored part"
-    )
-    table.add_column("classifier", no_wrap=True)
+    """How often the trained classifiers' factors are named right, and from which part."""
     findings = list(findings)
+    table = _table("Ignored, or merely also there? Trained classifiers: % named right")
+    _add_columns(table, ("from", *FACTORS))
+    for name, of_model in _by_classifier(f for f in findings if f.planted is None):
+        found = {f.factor: f for f in of_model}
+        for source, rate in (
+            ("all", lambda f: f.named),
+            ("the seen", lambda f: f.named_from_seen),
+            ("the ignored", lambda f: f.named_from_ignored),
+        ):
+            first = name if source == "all" else ""
+            table.add_row(first, source, *(f"{100 * rate(found[k]):.0f}" for k in FACTORS))
     chances = {f.factor: f.chance for f in findings}
-    for factor in FACTORS:
-        table.add_column(f"{factor} (chance {100 * chances[factor]:.0f})", justify="right")
-    for name, of_model in _by_classifier(findings):
-        first = {f.factor: f for f in reversed(of_model)}
-        table.add_row(
-            name,
-            *(
-                f"{100 * first[k].named:.0f} / {100 * first[k].named_from_seen:.0f} / "
-                f"{100 * first[k].named_from_ignored:.0f}"
-                for k in FACTORS
-            ),
-        )
+    table.add_row("", "chance", *(f"{100 * chances[k]:.0f}" for k in FACTORS), style="dim")
     return table
 
 
@@ -124,9 +121,7 @@ def readings(findings: Iterable[Finding]) -> list[str]:
             f"factors and leaves {quiet} of {len(empty)} others alone, by the same limits."
         )
     trained = [f for f in findings if f.planted is None]
-    redundant = [
-        f for f in trained if min(f.named_from_seen, f.named_from_ignored) > (1 + f.chance) / 2
-    ]
+    redundant = [f for f in trained if min(f.named_from_seen, f.named_from_ignored) > _clear(f)]
     sentences += [
         f"{f.classifier} is redundant: {f.factor} is named right from what the head ignores in "
         f"{f.named_from_ignored:.0%} of images and from what it sees in {f.named_from_seen:.0%}; "
@@ -140,14 +135,24 @@ def _by_classifier(findings: Iterable[Finding]) -> list[tuple[str, list[Finding]
     return [(name, list(group)) for name, group in groupby(findings, lambda f: f.classifier)]
 
 
+def _clear(finding: Finding) -> float:
+    """Naming is called more than chance from a quarter of the way to certainty on."""
+    return finding.chance + 0.25 * (1.0 - finding.chance)
+
+
 def _error(finding: Finding) -> float:
     if finding.planted:
         return 1.0 - finding.ignored_auc
     return abs(finding.ignored_auc - 0.5)
 
 
-def _verdict(findings: Sequence[Finding]) -> str:
-    if findings[0].planted is None:
-        return "trained"
-    wrong = sorted({f.factor for f in findings if not f.agrees})
-    return f"[red]disagrees: {', '.join(wrong)}[/red]" if wrong else "as planted"
+def _table(title: str) -> Table:
+    """A table that fits into 80 columns."""
+    table = Table(title=title, box=SIMPLE_HEAD, pad_edge=False, collapse_padding=True)
+    table.add_column("classifier", no_wrap=True)
+    return table
+
+
+def _add_columns(table: Table, names: Iterable[str]) -> None:
+    for name in names:
+        table.add_column(name, justify="right", no_wrap=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -13,7 +14,7 @@ from captum_sing.concepts import ConceptBank
 from captum_sing.demo.captions import PROMPTS
 from captum_sing.demo.decoder import SceneDecoder
 from captum_sing.demo.models import BACKBONES, SceneClassifier, normalize
-from captum_sing.demo.scenes import FACTORS
+from captum_sing.demo.scenes import FACTORS, sample_scenes
 from captum_sing.encoders import ImageTextEncoder, OpenCLIPEncoder
 from captum_sing.errors import SINGFileError, SINGNameError, expected
 from captum_sing.files import load_tensors, save_tensors
@@ -21,6 +22,8 @@ from captum_sing.translator import LinearTranslator
 
 WEIGHTS = Path(__file__).with_name("weights")
 _BATCH = 256
+_SHOWN = 8  # images of load_demo
+_FRESH = 10_000_000  # no training stream draws from here
 
 
 @dataclass(frozen=True)
@@ -169,6 +172,43 @@ def load_decoder(*, folder: str | Path = WEIGHTS) -> SceneDecoder:
     decoder = SceneDecoder(len(with_width))
     load_state(decoder, path)
     return decoder.eval().requires_grad_(False)
+
+
+class Demo(NamedTuple):
+    """What :func:`load_demo` returns: all that ``SING(model, "head", translator, concepts)`` wants.
+
+    Attributes:
+        model (SceneClassifier): images (B, 3, 64, 64) in [0, 1] -> logits (B, 8).
+        translator (LinearTranslator): from its head's input to the tiny CLIP's image space.
+        concepts (ConceptBank): the words of the world.
+        images (Tensor): fresh scenes, shape (8, 3, 64, 64).
+    """
+
+    model: SceneClassifier
+    translator: LinearTranslator
+    concepts: ConceptBank
+    images: Tensor
+
+
+def load_demo(name: str, *, seed: int = 0) -> Demo:
+    """A shipped classifier with its translator, the words, and a few images to look at.
+
+    Args:
+        name (str): a key of :data:`CLASSIFIERS`.
+        seed (int, optional): of the images. Default: 0
+
+    Raises:
+        SINGNameError: an unknown name.
+
+    Example::
+
+        >>> model, translator, concepts, images = load_demo("resnet/neck_color")
+        >>> model(images).shape, concepts.names[:2]
+        (torch.Size([8, 8]), ('circle', 'square'))
+    """
+    model, translator = load_classifier(name), load_translator(name)
+    images = sample_scenes(_SHOWN, _FRESH + seed).images
+    return Demo(model, translator, load_concepts(load_encoder()), images)
 
 
 @torch.no_grad()
