@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
@@ -11,6 +11,8 @@ import torch
 from torch import Tensor
 
 from captum_sing.errors import SINGFileError, SINGNameError, SINGValueError, expected
+from captum_sing.files import digest
+from captum_sing.hub import quick_when_offline
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -80,9 +82,11 @@ class OpenCLIPEncoder:
         brings_weights = model_name.startswith((_LOCAL, "hf-hub:"))
         if not brings_weights:
             _check_names(open_clip, model_name, pretrained)
+        on_disk = model_name.startswith(_LOCAL)
         try:
-            model, preprocess = open_clip.create_model_from_pretrained(model_name, pretrained)
-            tokenizer = open_clip.get_tokenizer(model_name)
+            with nullcontext() if on_disk else quick_when_offline():
+                model, preprocess = open_clip.create_model_from_pretrained(model_name, pretrained)
+                tokenizer = open_clip.get_tokenizer(model_name)
         except Exception as error:  # each kind of missing weights raises an error of its own
             what = model_name if pretrained is None else f"{model_name} with {pretrained}"
             raise SINGFileError(
@@ -192,19 +196,10 @@ def _identity(model_name: str, pretrained: str | None) -> str:
     if model_name.startswith(_LOCAL):
         folder = Path(model_name.removeprefix(_LOCAL))
         files = sorted(p for p in folder.iterdir() if p.suffix in (".safetensors", ".bin", ".pth"))
-        return f"open_clip/{folder.name}@{_digest(files)}"
+        return f"open_clip/{folder.name}@{digest(files)}"
     if pretrained is not None and Path(pretrained).is_file():
-        return f"open_clip/{model_name}@{_digest([Path(pretrained)])}"
+        return f"open_clip/{model_name}@{digest([Path(pretrained)])}"
     return f"open_clip/{model_name}" + (f"/{pretrained}" if pretrained else "")
-
-
-def _digest(files: Sequence[Path]) -> str:
-    sha = hashlib.sha256()
-    for path in files:
-        with path.open("rb") as file:
-            while block := file.read(1 << 20):
-                sha.update(block)
-    return sha.hexdigest()[:12]
 
 
 def _first_line(error: Exception) -> str:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import tempfile
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from torch import Tensor
 
 from captum_sing.errors import SINGFileError, expected
 
-__all__ = ["load_tensors", "save_tensors", "write_whole"]
+__all__ = ["digest", "load_tensors", "save_tensors", "write_whole"]
 
 _KEY = "captum_sing"
 
@@ -121,3 +122,13 @@ def load_tensors(
             )
         )
     return tensors, facts
+
+
+def digest(files: Sequence[Path]) -> str:
+    """Twelve digits that tell files apart by their content."""
+    sha = hashlib.sha256()
+    for path in files:
+        with path.open("rb") as file:
+            while block := file.read(1 << 20):
+                sha.update(block)
+    return sha.hexdigest()[:12]

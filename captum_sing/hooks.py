@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from captum.attr import LayerActivation
 from torch import Tensor, nn
-from tqdm.auto import tqdm
+from tqdm import tqdm
 
 from captum_sing.errors import (
     SINGError,

@@ -4,17 +4,14 @@ from __future__ import annotations
 
 import copy
 import os
-import socket
 import subprocess
 import sys
 from pathlib import Path
-from threading import Thread
 
 import numpy as np
 import pytest
 import timm
 import torch
-from huggingface_hub import constants
 from PIL import Image
 from safetensors.torch import save_file
 from torchvision import models
@@ -23,7 +20,6 @@ from captum_sing.classifiers import (
     find_classifier,
     load_classifier,
     load_image,
-    quick_when_offline,
 )
 from captum_sing.errors import SINGFileError, SINGNameError, SINGValueError
 
@@ -245,35 +241,6 @@ def test_without_a_connection_it_says_what_and_what_to_do_and_soon(tmp_path):
         assert f"the weights of {name} in the cache, or a connection" in message
         assert "Give them as a file (--checkpoint FILE)" in message
     assert "Retrying" not in run.stderr
-
-
-def test_patience_ends_with_its_context(monkeypatch):
-    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
-    monkeypatch.setattr(constants, "ENDPOINT", "http://127.0.0.1:9")
-    monkeypatch.setenv("no_proxy", "127.0.0.1")
-    with pytest.raises(ZeroDivisionError), quick_when_offline():
-        assert constants.HF_HUB_OFFLINE and socket.getdefaulttimeout()
-        raise ZeroDivisionError
-    assert not constants.HF_HUB_OFFLINE and socket.getdefaulttimeout() is None
-
-
-def test_a_hub_that_answers_is_used(monkeypatch):
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
-        port = server.getsockname()[1]
-        monkeypatch.setattr(constants, "ENDPOINT", f"http://127.0.0.1:{port}")
-        monkeypatch.setenv("no_proxy", "127.0.0.1")
-
-        def answer():
-            with server.accept()[0] as client:
-                client.recv(1000)
-                client.sendall(b"HTTP/1.0 503 Busy\r\n\r\n")
-
-        thread = Thread(target=answer)
-        thread.start()
-        with quick_when_offline():
-            assert not constants.HF_HUB_OFFLINE
-        thread.join()
 
 
 # --- pictures ------------------------------------------------------------------------------------

@@ -1,6 +1,5 @@
 """Classifiers by name or file, with their preprocessing, and the images they look at."""
 
-from captum_sing.classifiers.hub import quick_when_offline
 from captum_sing.classifiers.images import load_image
 from captum_sing.classifiers.loading import LoadedClassifier
 from captum_sing.classifiers.sources import ClassifierSource, find_classifier, load_classifier
@@ -11,5 +10,4 @@ __all__ = [
     "find_classifier",
     "load_classifier",
     "load_image",
-    "quick_when_offline",
 ]

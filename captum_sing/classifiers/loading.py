@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
+
+from captum_sing.files import digest
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -51,7 +52,7 @@ def _timm(name: str, checkpoint: Path | None) -> LoadedClassifier:
         classes = classes if weight is None else len(weight)
         overlay = {"state_dict": state, "num_classes": classes, "label_offset": 0}
         options = {"num_classes": classes, "pretrained_cfg_overlay": overlay}
-        exact = f"{known.architecture}@{_digest(checkpoint)}"
+        exact = f"{known.architecture}@{digest([checkpoint])}"
     model = timm.create_model(name, pretrained=True, **options)
     model.pretrained_cfg.pop("state_dict", None)
     subset = infer_imagenet_subset({"num_classes": classes})
@@ -71,7 +72,7 @@ def _folder(name: str, _: Path | None) -> LoadedClassifier:
     transform = create_transform(**timm.data.resolve_model_data_config(model))
     labels = tuple(model.pretrained_cfg.get("label_names") or ())
     names = labels if len(labels) == model.num_classes else None
-    exact = f"timm/{folder.name}@{_digest(folder / FOLDER_FILES[1])}"
+    exact = f"timm/{folder.name}@{digest([folder / FOLDER_FILES[1]])}"
     return LoadedClassifier(model, transform, names, exact)
 
 
@@ -92,7 +93,7 @@ def _torchvision(name: str, checkpoint: Path | None) -> LoadedClassifier:
             model = models.get_model(architecture, weights=None, num_classes=classes)
         model.load_state_dict(state)
         names = names if classes == len(names) else ()
-        exact = f"{architecture}@{_digest(checkpoint)}"
+        exact = f"{architecture}@{digest([checkpoint])}"
     return LoadedClassifier(model, weights.transforms(), names or None, f"torchvision/{exact}")
 
 
@@ -130,11 +131,3 @@ def _read_state(path: Path) -> dict[str, Tensor]:
     if not isinstance(state, dict) or not all(isinstance(t, Tensor) for t in state.values()):
         raise ValueError("the file holds no state dict of tensors")
     return {name.removeprefix("module."): tensor for name, tensor in state.items()}
-
-
-def _digest(path: Path) -> str:
-    sha = hashlib.sha256()
-    with path.open("rb") as file:
-        while block := file.read(1 << 20):
-            sha.update(block)
-    return sha.hexdigest()[:12]

@@ -11,9 +11,9 @@ from pathlib import Path
 
 import torch
 
-from captum_sing.classifiers.hub import quick_when_offline
 from captum_sing.classifiers.loading import FOLDER_FILES, LOADERS, LoadedClassifier
 from captum_sing.errors import SINGError, SINGFileError, SINGNameError, SINGValueError, expected
+from captum_sing.hub import quick_when_offline
 
 __all__ = ["ClassifierSource", "find_classifier", "load_classifier"]
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from captum_sing.checks import check_parts
-from captum_sing.classifiers import ClassifierSource, quick_when_offline
+from captum_sing.classifiers import ClassifierSource
 from captum_sing.concepts import UNGROUPED, ConceptBank
 from captum_sing.encoders import OpenCLIPEncoder
 from captum_sing.errors import SINGFileError, SINGValueError, expected
@@ -145,8 +145,7 @@ def _load_encoder(name: str) -> OpenCLIPEncoder:
         model, tag = name, ""
     else:
         model, _, tag = name.partition(":")
-    with quick_when_offline():
-        return OpenCLIPEncoder(model, tag or None)
+    return OpenCLIPEncoder(model, tag or None)
 
 
 def _recorded(translator: LinearTranslator) -> str:

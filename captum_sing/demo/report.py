@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from rich.console import Console
 from torch import Tensor
-from tqdm.auto import tqdm
+from tqdm import tqdm
 
 from captum_sing.demo.figure import FIGURED, demo_figure, example_scenes
 from captum_sing.demo.models import SceneClassifier
