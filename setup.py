@@ -41,7 +41,7 @@ TEST = [
     "pytest-xdist>=3.6",
     "setuptools>=77",  # a test builds the wheel
 ]
-DOCS = ["furo>=2024.8", "ipykernel>=6.29", "myst-nb>=1.2", "sphinx>=8.0"]
+DOCS = ["furo>=2024.8", "ipykernel>=6.29", "ipywidgets>=8.1", "myst-nb>=1.2", "sphinx>=8.0"]
 LINT = ["mypy>=1.15", "pre-commit>=4.0", "ruff>=0.11"]
 
 setup(

@@ -54,7 +54,7 @@ def conditional_baseline(
     mean = translator.mean.to(basis.device)
     joint = covariance @ basis  # (D, R)
     seen = basis.T @ joint
-    ridge = _RELATIVE_RIDGE * seen.diagonal().mean()
+    ridge = _RELATIVE_RIDGE * seen.diagonal().mean() + torch.finfo(seen.dtype).tiny
     penalised = seen + ridge * torch.eye(len(seen), dtype=seen.dtype, device=seen.device)
     coordinates = (features.to(basis.dtype) - mean) @ basis
     predicted = torch.linalg.solve(penalised, coordinates.T).T @ joint.T

@@ -11,10 +11,18 @@ from captum_sing.baselines import NAMED_BASELINES
 from captum_sing.concepts import ConceptBank
 from captum_sing.encoders import ImageTextEncoder
 from captum_sing.errors import SINGTypeError, SINGValueError, expected
+from captum_sing.inputs import batch_of
 from captum_sing.null_space import NullSpace
 from captum_sing.translator import LinearTranslator
 
-__all__ = ["check_call", "check_parts", "check_steering", "check_width"]
+__all__ = [
+    "check_baselines",
+    "check_call",
+    "check_parts",
+    "check_steering",
+    "check_target",
+    "check_width",
+]
 
 
 def check_parts(
@@ -120,8 +128,49 @@ def check_call(baselines: Any, prompt: Any, degrees: Any, top_k: int) -> None:
                 "To steer, give a text and the angle to steer by",
             )
         )
-    if top_k < 1:
-        raise SINGValueError(expected(where, "top_k", "of at least 1", top_k, "Name some words"))
+    if not isinstance(top_k, int) or top_k < 1:
+        raise SINGValueError(
+            expected(where, "top_k", "of at least 1, an integer", top_k, "Name some words")
+        )
+
+
+def check_baselines(baselines: Any, inputs: Any, count: int, translator: LinearTranslator) -> None:
+    """Named ones need their statistics; donors are other images or features, one or one each."""
+    width = translator.feature_dim
+    if isinstance(baselines, str):
+        _ = translator.feature_covariance if baselines == "conditional" else translator.mean
+    if not isinstance(baselines, (Tensor, tuple)):
+        return
+    rows = batch_of(baselines, "SING.attribute", "baselines")
+    first, example = (t[0] if isinstance(t, tuple) else t for t in (baselines, inputs))
+    shapes = (example.shape[1:], (width,), (width, 1, 1))
+    if rows not in (1, count) or first.shape[1:] not in shapes:
+        raise SINGValueError(
+            expected(
+                "SING.attribute",
+                "baselines",
+                f"shaped like inputs {tuple(example.shape)} or like the head's input "
+                f"({count}, {width}), with one row or as many",
+                tuple(first.shape),
+                "Give one donor for all images, or one each",
+            )
+        )
+
+
+def check_target(target: Any, space: NullSpace | None) -> None:
+    """A target is a null space of its own, and replaces no other that was asked for."""
+    if target is None or space is None:
+        return
+    if space.energy is not None or space.classes is not None or space.invariant_to != "logits":
+        raise SINGValueError(
+            expected(
+                "SING.attribute",
+                "target",
+                "None for a SING whose null space was chosen",
+                f"{target} beside {space}",
+                "Make a SING without null_space, or a null space with classes=[...]",
+            )
+        )
 
 
 def check_steering(text: Tensor, degrees: Any, count: int, embedding_dim: int) -> None:

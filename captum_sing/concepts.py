@@ -26,6 +26,8 @@ __all__ = ["DEFAULT_TEMPLATES", "ConceptBank"]
 DEFAULT_TEMPLATES = ("{}", "a photo of a {}.", "an image of a {}.")
 UNGROUPED = "words"
 
+_ROUNDING = 1e-5  # words that differ by less from their group's mean do not differ from it
+
 _KIND = "ConceptBank"
 
 
@@ -114,13 +116,15 @@ class ConceptBank:
             parts[UNGROUPED] = rest
             belongs |= dict.fromkeys(rest, UNGROUPED)
         _check_words(words, parts)
+        _check_templates(templates, parts)
         prompts: list[str] = []
         counts: list[int] = []
         for word in words:
             group_templates = _templates_of(templates, belongs[word])
             prompts += [template.replace("{}", word) for template in group_templates]
             counts.append(len(group_templates))
-        units = torch.nn.functional.normalize(encoder.encode_text(prompts).double(), dim=1)
+        with torch.no_grad():
+            units = torch.nn.functional.normalize(encoder.encode_text(prompts).double(), dim=1)
         means = torch.stack([block.mean(dim=0) for block in units.split(counts)])
         embeddings = torch.nn.functional.normalize(means, dim=1).float()
         return cls(tuple(words), embeddings.cpu(), parts, encoder.name)
@@ -136,18 +140,19 @@ class ConceptBank:
 
     @cached_property
     def group_means(self) -> Tensor:
-        """The mean embedding of each word's group, shape (V, E)."""
-        means = torch.empty_like(self.embeddings)
+        """The mean embedding of each word's group, shape (V, E), float64."""
+        means = torch.empty(self.embeddings.shape, dtype=torch.float64)
         for group in self.groups.values():
             rows = self.indices(group)
-            means[rows] = self.embeddings[rows].mean(dim=0)
+            means[rows] = self.embeddings[rows].double().mean(dim=0)
         return means
 
     @cached_property
     def directions(self) -> Tensor:
         """u_t: each word's embedding minus its group's mean, normalised, shape (V, E)."""
-        centred = self.embeddings - self.group_means
-        return centred / centred.norm(dim=1, keepdim=True)
+        centred = self.embeddings.double() - self.group_means
+        length = centred.norm(dim=1, keepdim=True)
+        return torch.where(length > _ROUNDING, centred / length, torch.nan).float()
 
     def indices(self, words: Sequence[str]) -> list[int]:
         """The rows of these words.
@@ -205,7 +210,8 @@ class ConceptBank:
                     "For free text, give SING the encoder: SING(..., encoder=encoder)",
                 )
             )
-        return encoder.encode_text([prompt])[0]
+        with torch.no_grad():
+            return encoder.encode_text([prompt])[0]
 
     def group_of(self, word: str) -> str:
         """The name of a word's group."""
@@ -273,6 +279,20 @@ def _check_words(names: Sequence[str], groups: Mapping[str, Sequence[str]]) -> N
                 "of two words or more",
                 f"one word in {lonely}",
                 "A word means something only beside its alternatives; add one",
+            )
+        )
+
+
+def _check_templates(templates: object, groups: Mapping[str, Sequence[str]]) -> None:
+    unknown = sorted(set(templates) - set(groups)) if isinstance(templates, Mapping) else []
+    if unknown:
+        raise SINGValueError(
+            expected(
+                "ConceptBank",
+                "templates",
+                f"for groups among {sorted(groups)}",
+                str(unknown),
+                "Spell them as the groups are spelled",
             )
         )
 

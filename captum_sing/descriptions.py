@@ -12,7 +12,7 @@ from torch import Tensor
 from captum_sing.concepts import ConceptBank
 from captum_sing.errors import SINGRuntimeError, expected
 
-__all__ = ["Description", "Descriptions", "Evidence", "WordScore"]
+__all__ = ["Description", "Descriptions", "Evidence", "WordScore", "number"]
 
 _SHOWN = 0.05  # standard deviations; less would read 0.0
 
@@ -96,8 +96,8 @@ class Description:
         """All of it in the types that JSON holds; None for a number that there is not."""
         return {
             "sentence": str(self),
-            "image_score": _number(self.image_score),
-            "null_energy": _number(self.null_energy),
+            "image_score": number(self.image_score),
+            "null_energy": number(self.null_energy),
             "in_sample": self.in_sample,
             "ignored": _dicts(self.ignored),
             "seen": _dicts(self.seen),
@@ -187,8 +187,33 @@ class Descriptions(Sequence[Description]):
     def __str__(self) -> str:
         return "\n".join(f"[{i}] {description}" for i, description in enumerate(self))
 
+    def to_dicts(self) -> list[dict[str, Any]]:
+        """Every number, an image each, in the types that JSON holds.
+
+        Beside what :meth:`Description.to_dict` has: ``centred_image_score``, and ``words`` with
+        all scores of all words of the bank.
+        """
+        scores = {"attribute_score": self.attribute_score}
+        centred: Tensor | None = None
+        if self.evidence is not None:
+            scores |= self.evidence._asdict()
+            centred = scores.pop("centred_image_score")
+        return [
+            {
+                **self[i].to_dict(),
+                "centred_image_score": None if centred is None else number(centred[i]),
+                "words": {
+                    word: {kind: number(values[i, t]) for kind, values in scores.items()}
+                    for t, word in enumerate(self.concepts.names)
+                },
+            }
+            for i in range(len(self))
+        ]
+
     def _ranked(self, index: int, evidence: Tensor) -> tuple[WordScore, ...]:
-        order = evidence[index].argsort(descending=True)[: self.top_k].tolist()
+        order = (
+            evidence[index].nan_to_num(-math.inf).argsort(descending=True)[: self.top_k].tolist()
+        )
         return tuple(
             WordScore(
                 self.concepts.names[t],
@@ -215,14 +240,15 @@ class Descriptions(Sequence[Description]):
         return self.evidence
 
 
-def _number(value: float) -> float | None:
-    return value if math.isfinite(value) else None
+def number(value: float | Tensor) -> float | None:
+    """A number as JSON holds it: None where it is not finite."""
+    return float(value) if math.isfinite(value) else None
 
 
 def _dicts(words: tuple[WordScore, ...] | None) -> list[dict[str, Any]] | None:
     if words is None:
         return None
     return [
-        {k: _number(v) if isinstance(v, float) else v for k, v in word._asdict().items()}
+        {k: number(v) if isinstance(v, float) else v for k, v in word._asdict().items()}
         for word in words
     ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor
 
 from captum_sing.angles import attribute_score, image_score
@@ -30,7 +31,7 @@ def split_evidence(
 
     Returns:
         tuple of Tensor: seen and ignored, shape (B, V) each, in standard deviations of the
-        reference images' embeddings along the word.
+        reference images' embeddings along the word; 0 for a word along which they do not vary.
 
     Raises:
         SINGRuntimeError: the translator has no statistics.
@@ -48,7 +49,9 @@ def split_evidence(
         >>> seen.abs().max().item(), ignored[:, 0].sign().tolist()
         (0.0, [1.0, -1.0])
     """
-    pulled = translator.pull_back(concepts.directions) / translator.spread(concepts.directions)
+    spread = translator.spread(concepts.directions)
+    unit = torch.where(spread > 0, 1.0 / spread, 0.0)  # reference images that never vary tell none
+    pulled = translator.pull_back(concepts.directions) * unit
     total = (features - translator.mean) @ pulled
     ignored = null_part.to(pulled.dtype) @ pulled
     return total - ignored, ignored

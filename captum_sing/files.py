@@ -17,7 +17,7 @@ from torch import Tensor
 
 from captum_sing.errors import SINGFileError, expected
 
-__all__ = ["digest", "load_tensors", "save_tensors", "write_whole"]
+__all__ = ["digest", "load_tensors", "made", "save_tensors", "write_whole"]
 
 _KEY = "captum_sing"
 
@@ -132,3 +132,25 @@ def digest(files: Sequence[Path]) -> str:
             while block := file.read(1 << 20):
                 sha.update(block)
     return sha.hexdigest()[:12]
+
+
+def made(folder: str | Path) -> Path:
+    """A folder, made if it was not there.
+
+    Raises:
+        SINGFileError: it cannot be made.
+    """
+    folder = Path(folder)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise SINGFileError(
+            expected(
+                "captum_sing",
+                "output",
+                "to be a folder that can be made",
+                f"{folder} ({error.strerror})",
+                "Choose another place",
+            )
+        ) from error
+    return folder

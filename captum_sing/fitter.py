@@ -21,14 +21,15 @@ class TranslatorFitter:
     .. math:: \min_{A, a} \sum_i \|A f_i + a - z_i\|^2 + \alpha \|A\|^2
 
     with the intercept unpenalised. Only centred sums are kept, in float64, so the memory does not
-    depend on the number of images, apart from eight bytes an image that let the translator know
-    its own images again.
+    depend on the number of images, apart from 32 bytes an image (eight in the file) that let the
+    translator know its own images again.
 
     Args:
         alpha (float, optional): the penalty, as scikit-learn's ``Ridge(alpha)`` has it. Default:
             0.01 of the mean variance of a feature, times the number of images.
         encoder (str, optional): the name of the encoder that made the embeddings.
-        remember (bool, optional): keep the eight bytes an image. Default: True
+        model (str, optional): the name of the classifier that made the features.
+        remember (bool, optional): keep these bytes. Default: True
 
     Example::
 
@@ -43,7 +44,12 @@ class TranslatorFitter:
     """
 
     def __init__(
-        self, alpha: float | None = None, *, encoder: str | None = None, remember: bool = True
+        self,
+        alpha: float | None = None,
+        *,
+        encoder: str | None = None,
+        model: str | None = None,
+        remember: bool = True,
     ) -> None:
         if alpha is not None and not 0.0 <= alpha < float("inf"):
             raise SINGValueError(
@@ -51,6 +57,7 @@ class TranslatorFitter:
             )
         self.alpha = alpha
         self.encoder = encoder
+        self.model = model
         self.remember = remember
         self.count = 0
         self._mean = torch.empty(0)  # of features and embeddings, side by side
@@ -81,8 +88,9 @@ class TranslatorFitter:
         if torch.float64 not in (features.dtype, embeddings.dtype):
             centred = centred.float()
         self._eps = max(self._eps, torch.finfo(centred.dtype).eps)
-        gram = (centred[:, :width].T @ centred).double()
-        embedding_gram = (centred[:, width:].T @ centred[:, width:]).double()
+        with torch.autocast(centred.device.type, enabled=False):
+            gram = (centred[:, :width].T @ centred).double()
+            embedding_gram = (centred[:, width:].T @ centred[:, width:]).double()
         if not self.count:
             self._widths = (width, embeddings.shape[1])
             self._mean, self._gram, self._embedding_gram = block_mean, gram, embedding_gram
@@ -146,7 +154,12 @@ class TranslatorFitter:
             record=FeatureRecord.from_sketches(torch.cat(self._sketches))
             if self._sketches
             else None,
-            facts={"encoder": self.encoder, "alpha": alpha, "count": self.count},
+            facts={
+                "encoder": self.encoder,
+                "model": self.model,
+                "alpha": alpha,
+                "count": self.count,
+            },
         )
 
     def _check(self, features: Tensor, embeddings: Tensor) -> None:

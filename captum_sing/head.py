@@ -9,8 +9,15 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from captum_sing.errors import HeadNotFoundError, SINGNameError, SINGTypeError, expected
-from captum_sing.hooks import evaluating, logits_of, refusals, uncompiled
+from captum_sing.errors import (
+    HeadNotFoundError,
+    SINGNameError,
+    SINGTypeError,
+    SINGValueError,
+    expected,
+)
+from captum_sing.hooks import as_tuple, evaluating, logits_of, refusals, uncompiled, unwrapped
+from captum_sing.inputs import batch_of
 
 __all__ = ["Head", "find_head", "resolve_layer"]
 
@@ -57,7 +64,6 @@ def find_head(model: nn.Module, example_inputs: Any) -> Head:
         >>> find_head(model, torch.zeros(1, 3, 2, 2)).name
         '1'
     """
-    model = uncompiled(model)
     if not isinstance(model, nn.Module):
         raise SINGTypeError(
             expected(
@@ -68,19 +74,25 @@ def find_head(model: nn.Module, example_inputs: Any) -> Head:
                 "Where forward_func is a function, name the layer: pass model.fc",
             )
         )
-    calls, logits = _linear_calls(model, example_inputs)
-    exact = [c for c in calls if _same(c.output, logits)]
-    if exact:
-        return Head(exact[-1].name, exact[-1].module)
+    inputs = as_tuple(example_inputs)
+    batch_of(inputs[:1], "find_head", "example_inputs")
+    prefix = "module." if isinstance(uncompiled(model), nn.DataParallel) else ""
+    model = unwrapped(model)
+    calls, logits = _linear_calls(model, inputs)
+    known = _known_heads(model)
+    exact = [call for call in calls if _same(call.output, logits)]
+    for call in [call for call in reversed(exact) if call.name in known] + exact[-1:]:
+        return Head(prefix + call.name, call.module)
     raise HeadNotFoundError(
         expected(
             "find_head",
             "model",
             "to return what one linear layer computes",
-            f"{type(model).__name__}, {_why_no_head(model, calls, logits)}",
+            f"{type(model).__name__}, {_why_no_head(model, calls, logits)}"
+            + (f"; its library names {' and '.join(known)}" if known else ""),
             "Pass the layer explicitly, by module or dotted name; its input is then taken as the "
-            "feature, and SING.verify tells whether the model's output really ignores what it "
-            "ignores",
+            "feature, and SING.verify measures whether the output ignores what the layer ignores, "
+            "as far as the feature is not used before that layer",
         )
     )
 
@@ -132,13 +144,18 @@ def _is_linear(module: nn.Module) -> bool:
     return isinstance(module, nn.Linear)
 
 
-def _linear_calls(model: nn.Module, example_inputs: Any) -> tuple[list[_Call], Tensor]:
+def _known_heads(model: nn.Module) -> tuple[str, ...]:
+    """What timm says the classifier is called, where the model is one of timm's."""
+    named = (getattr(model, "pretrained_cfg", None) or {}).get("classifier") or ()
+    return (named,) if isinstance(named, str) else tuple(named)
+
+
+def _linear_calls(model: nn.Module, inputs: tuple[Any, ...]) -> tuple[list[_Call], Tensor]:
     calls: list[_Call] = []
     handles = []
-    inputs = example_inputs if isinstance(example_inputs, tuple) else (example_inputs,)
 
-    def hook_for(name: str) -> Callable[..., None]:
-        def hook(module: nn.Module, _: Any, output: Tensor) -> None:
+    def hook_for(name: str, module: nn.Module) -> Callable[..., None]:
+        def hook(_: nn.Module, __: Any, output: Tensor) -> None:
             calls.append(_Call(name, module, output.detach().clone()))  # before inplace=True
 
         return hook
@@ -146,20 +163,29 @@ def _linear_calls(model: nn.Module, example_inputs: Any) -> tuple[list[_Call], T
     try:
         for name, module in model.named_modules():
             if _is_linear(module):
-                handles.append(module.register_forward_hook(hook_for(name)))
+                handles.append(module.register_forward_hook(hook_for(name, module)))
         with evaluating(model), torch.no_grad(), refusals(inputs):
             logits = logits_of(model(*inputs))
     finally:
         for handle in handles:
             handle.remove()
+    if not logits.isfinite().all():
+        raise SINGValueError(
+            expected(
+                "find_head",
+                "model",
+                "to return finite logits",
+                "NaN or infinity",
+                "Check the weights and the precision",
+            )
+        )
     return calls, logits
 
 
 def _same(output: Tensor, logits: Tensor) -> bool:
     if output.numel() != logits.numel():
         return False
-    output = output.reshape(logits.shape).to(logits)
-    return torch.allclose(output, logits, rtol=0.0, atol=0.0, equal_nan=True)
+    return torch.equal(output.reshape(logits.shape).to(logits), logits)
 
 
 def _why_no_head(model: nn.Module, calls: list[_Call], logits: Tensor) -> str:

@@ -21,12 +21,14 @@ from captum_sing.errors import (
 from captum_sing.inputs import batch_of, in_batches
 
 __all__ = [
+    "as_tuple",
     "evaluating",
     "logits_of",
     "read_features",
     "refusals",
     "replace_features",
     "uncompiled",
+    "unwrapped",
 ]
 
 _WHERE = "SING"
@@ -85,7 +87,8 @@ def replace_features(
     """The model's logits when the layer is handed other features.
 
     The whole model runs, and the feature is changed where it lies in memory until the pass is
-    over: what else reads it after the layer (a second head, a norm) reads the new one too.
+    over: what else reads it after the layer (a second head, a norm) reads the new one too. What
+    read it before the layer did has seen the old one.
 
     Args:
         forward_func, layer, inputs, additional_forward_args, internal_batch_size: as
@@ -95,14 +98,13 @@ def replace_features(
     Returns:
         Tensor: logits, shape (B, C), detached.
     """
-    forward_func = uncompiled(forward_func)
+    forward_func, device = unwrapped(forward_func), features.device
     count = batch_of(inputs, _WHERE)
     logits = []
     for part, new, extra in in_batches(
         count, internal_batch_size, _WHERE, inputs, features, additional_forward_args
     ):
-        part = part if isinstance(part, tuple) else (part,)
-        extra = () if extra is None else extra if isinstance(extra, tuple) else (extra,)
+        part, extra = (_own(as_tuple(given), device) for given in (part, extra))
         with evaluating(forward_func), torch.no_grad(), refusals(part), _hooked(layer, 1, new):
             logits.append(logits_of(forward_func(*part, *extra)).detach().reshape(len(new), -1))
     return torch.cat(logits)
@@ -152,6 +154,27 @@ def uncompiled(model: Any) -> Any:
     return getattr(model, "_orig_mod", model)
 
 
+def unwrapped(model: Any) -> Any:
+    """The module behind ``torch.compile`` and DataParallel, which cuts batches into parts."""
+    model = uncompiled(model)
+    return uncompiled(model.module) if isinstance(model, nn.DataParallel) else model
+
+
+def as_tuple(given: Any) -> tuple[Any, ...]:
+    """Arguments as Captum takes them: None, one, or a tuple of them."""
+    return () if given is None else given if isinstance(given, tuple) else (given,)
+
+
+def _own(given: tuple[Any, ...], device: torch.device) -> tuple[Any, ...]:
+    """Copies of tensors, since the feature that is changed in place may be one of them."""
+    return tuple(
+        item.to(device).clone(memory_format=torch.contiguous_format)
+        if isinstance(item, Tensor)
+        else item
+        for item in given
+    )
+
+
 @contextmanager
 def _hooked(layer: nn.Module, most: int, features: Tensor | None = None) -> Iterator[None]:
     """Count the layer's calls; hand it its input by position, as Captum reads it, or change it.
@@ -169,8 +192,11 @@ def _hooked(layer: nn.Module, most: int, features: Tensor | None = None) -> Iter
             name = "input" if "input" in kwargs else next(iter(kwargs))
             args, kwargs = (kwargs[name],), {k: v for k, v in kwargs.items() if k != name}
         if features is not None:
-            changed.append((args[0].data, args[0].data.clone()))  # .data: unseen by autograd
-            args[0].data.copy_(features)
+            received = args[0].data  # unseen by autograd
+            if any(step == 0 and size > 1 for step, size in zip(*_layout(received), strict=True)):
+                return (features.to(received), *args[1:]), kwargs  # an expanded view: no room
+            changed.append((received, received.clone()))
+            received.copy_(features)
         return args, kwargs
 
     handle = layer.register_forward_pre_hook(hook, with_kwargs=True)
@@ -182,8 +208,9 @@ def _hooked(layer: nn.Module, most: int, features: Tensor | None = None) -> Iter
         raise _never_called(layer) from error
     finally:
         handle.remove()
-        for tensor, original in reversed(changed):
-            tensor.copy_(original)
+        with torch.inference_mode():  # where alone its own tensors can be changed
+            for tensor, original in reversed(changed):
+                tensor.copy_(original)
     if not calls:
         raise _never_called(layer)
     if calls > most:
@@ -196,6 +223,10 @@ def _hooked(layer: nn.Module, most: int, features: Tensor | None = None) -> Iter
                 "A layer that is used several times has no one input; name another layer",
             )
         )
+
+
+def _layout(tensor: Tensor) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    return tensor.stride(), tuple(tensor.shape)
 
 
 @contextmanager

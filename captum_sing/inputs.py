@@ -10,7 +10,7 @@ from torch import Tensor
 
 from captum_sing.errors import SINGTypeError, SINGValueError, expected
 
-__all__ = ["batch_of", "in_batches"]
+__all__ = ["batch_of", "check_size", "in_batches"]
 
 
 def batch_of(inputs: Any, where: str, argument: str = "inputs") -> int:
@@ -45,6 +45,14 @@ def batch_of(inputs: Any, where: str, argument: str = "inputs") -> int:
     return lengths.pop()
 
 
+def check_size(size: int | None, where: str) -> None:
+    """A batch size is None or at least 1."""
+    if size is not None and size < 1:
+        raise SINGValueError(
+            expected(where, "internal_batch_size", "of at least 1", size, "Use None for one pass")
+        )
+
+
 def in_batches(
     count: int, size: int | None, where: str, *arguments: Any
 ) -> Iterator[tuple[Any, ...]]:
@@ -59,10 +67,7 @@ def in_batches(
     Raises:
         SINGValueError: a size below 1.
     """
-    if size is not None and size < 1:
-        raise SINGValueError(
-            expected(where, "internal_batch_size", "of at least 1", size, "Use None for one pass")
-        )
+    check_size(size, where)
     size = size or count
     for start in range(0, count, size):
         rows = slice(start, start + size)

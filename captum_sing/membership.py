@@ -25,7 +25,9 @@ class FeatureRecord:
     """The features that were used, known again by content.
 
     Eight bytes an image: four random projections, in thousandths of their spread. Two unrelated
-    images agree in all four with a probability of about 4e-12.
+    features of four or more independent directions agree in all four with a probability of about
+    4e-12. A model in another precision gives other features: float16 ones are mostly known again,
+    bfloat16 ones are not.
 
     Args:
         codes (Tensor): shape (N, 4), int16.

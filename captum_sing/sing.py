@@ -12,15 +12,21 @@ from captum.log import log_usage
 from torch import Tensor, nn
 
 from captum_sing.baselines import conditional_baseline
-from captum_sing.checks import check_call, check_parts, check_steering, check_width
+from captum_sing.checks import (
+    check_baselines,
+    check_call,
+    check_parts,
+    check_steering,
+    check_target,
+    check_width,
+)
 from captum_sing.concepts import ConceptBank
 from captum_sing.descriptions import Descriptions
 from captum_sing.encoders import ImageTextEncoder
-from captum_sing.errors import SINGValueError, expected
 from captum_sing.evidence import describe
 from captum_sing.head import find_head, resolve_layer
-from captum_sing.hooks import read_features, replace_features
-from captum_sing.inputs import batch_of, in_batches
+from captum_sing.hooks import as_tuple, read_features, replace_features
+from captum_sing.inputs import batch_of, check_size, in_batches
 from captum_sing.null_space import NullSpace, head_weight
 from captum_sing.steering import steer
 from captum_sing.targets import ImageSpaces
@@ -64,7 +70,8 @@ class SING(LayerAttribution):
         concepts (ConceptBank): the words.
         encoder (ImageTextEncoder, optional): for free-text prompts.
         null_space (NullSpace, optional): another null space than the exact one of the layer's
-            weight, such as ``NullSpace.from_layer(layer, energy=0.99)``.
+            weight, such as ``NullSpace.from_layer(layer, energy=0.99)``. It belongs to the
+            weights as they are: make it again when they change.
         device_ids (list of int, optional): of a DataParallel model.
 
     Raises:
@@ -152,11 +159,12 @@ class SING(LayerAttribution):
         """
         count = batch_of(inputs, "SING.attribute")
         check_call(baselines, prompt, image_score, top_k)
+        check_baselines(baselines, inputs, count, self.translator)
+        check_target(target, self._given_space)
+        check_size(internal_batch_size, "SING.attribute")
         text = None if prompt is None else self.concepts.embed(prompt, self.encoder)
         if text is not None:
             check_steering(text, image_score, count, self.concepts.embedding_dim)
-        if isinstance(baselines, str):
-            _ = self.translator.mean  # or say now that there is none
         layer = self._head(inputs, additional_forward_args)
         device = self.translator.weight.device
         spaces = self._null_spaces(layer, target, count).to(device)
@@ -172,10 +180,12 @@ class SING(LayerAttribution):
                 show_progress=show_progress,
             )
 
-        if isinstance(baselines, (Tensor, tuple)):
-            baselines = self._donors(baselines, inputs, count, read)
         received = read(inputs)
         features = received.flatten(1).to(device).double()
+        in_sample = self.translator.knows(features)
+        if isinstance(baselines, (Tensor, tuple)):
+            baselines = self._donors(baselines, inputs, count, read).to(features)
+            in_sample = in_sample | self.translator.knows(baselines)
         about = self._about(features, baselines, spaces)
         removed = ignored = spaces.each(NullSpace.project, about)
         if baselines is None and self.translator.has_statistics:
@@ -194,6 +204,7 @@ class SING(LayerAttribution):
         descriptions = replace(
             describe(features, equivalents, ignored, self.translator, self.concepts),
             null_energy=removed.square().sum(dim=1) / about.square().sum(dim=1),
+            in_sample=in_sample,
             change=_change(baselines, prompt),
             notes=_notes(self._given_space, target),
             top_k=top_k,
@@ -213,6 +224,9 @@ class SING(LayerAttribution):
         internal_batch_size: int | None = None,
     ) -> Verification:
         """Run the model with the head's input replaced, and measure how far the logits move.
+
+        What reads the feature after the head (a second head, a norm) is found out too; what read it
+        before the head did is not.
 
         Args:
             inputs, baselines, target, additional_forward_args, internal_batch_size: as
@@ -267,9 +281,8 @@ class SING(LayerAttribution):
             few, extra = next(
                 in_batches(batch_of(inputs, "SING"), 2, "SING", inputs, additional_forward_args)
             )
-            few = few if isinstance(few, tuple) else (few,)
-            extra = () if extra is None else extra if isinstance(extra, tuple) else (extra,)
-            self.layer = find_head(self.forward_func, (*few, *extra)).module
+            example = (*as_tuple(few), *as_tuple(extra))
+            self.layer = find_head(self.forward_func, example).module
         weight = head_weight(self.layer)
         check_width(weight.shape[1], self.translator, self._given_space)
         return self.layer
@@ -286,31 +299,15 @@ class SING(LayerAttribution):
         return ImageSpaces.same(self._cached[1], count)
 
     def _donors(
-        self,
-        baselines: Tensor | tuple[Tensor, ...],
-        inputs: Any,
-        count: int,
-        read: Callable[[Any], Tensor],
+        self, baselines: Any, inputs: Any, count: int, read: Callable[[Any], Tensor]
     ) -> Tensor:
-        """Features to swap in: other images run through the model, or features as given."""
-        rows = batch_of(baselines, "SING.attribute", "baselines")
+        """Features to swap in: those of other images run through the model, or as given."""
         first, example = (t[0] if isinstance(t, tuple) else t for t in (baselines, inputs))
-        width = self.translator.feature_dim
-        like_inputs = first.shape[1:] == example.shape[1:]
-        like_features = first.shape[1:] in ((width,), (width, 1, 1))
-        if rows not in (1, count) or not (like_inputs or like_features):
-            raise SINGValueError(
-                expected(
-                    "SING.attribute",
-                    "baselines",
-                    f"shaped like inputs {tuple(example.shape)} or like the head's input "
-                    f"({count}, {width}), with one row or as many",
-                    tuple(first.shape),
-                    "Give one donor for all images, or one each",
-                )
-            )
-        donors = (read(baselines) if like_inputs else first).flatten(1)
-        return donors.to(self.translator.weight.device).double()
+        if first.shape[1:] != example.shape[1:]:
+            return first.flatten(1)
+        if len(first) != count:  # what else the model takes is as long as the inputs
+            baselines = tuple(t.expand(count, *t.shape[1:]) for t in as_tuple(baselines))
+        return read(baselines).flatten(1)
 
     def _about(self, features: Tensor, baselines: Any, spaces: ImageSpaces) -> Tensor:
         """The feature minus its baseline, for each kind of baseline."""
@@ -339,11 +336,14 @@ def _change(baselines: Any, prompt: Any) -> str:
 def _notes(space: NullSpace | None, target: Any) -> tuple[str, ...]:
     if target is not None:
         return ("Only the target's logit is kept: probabilities and the prediction may move.",)
-    if space is not None and space.energy is not None:
-        return (
-            f"The null space is approximate (energy {space.energy:g}): the logits move a little, "
-            "as verify() tells.",
-        )
+    notes = []
     if space is not None and space.classes is not None:
-        return (f"Only the logits of classes {list(space.classes)} are kept.",)
-    return ()
+        notes.append(f"Only the {space.invariant_to} of classes {list(space.classes)} are kept.")
+    elif space is not None and space.invariant_to != "logits":
+        notes.append("The probabilities are kept: all logits may move together.")
+    if space is not None and space.energy is not None:
+        notes.append(
+            f"The null space is approximate (energy {space.energy:g}): the logits move a little, "
+            "as verify() tells."
+        )
+    return tuple(notes)

@@ -38,14 +38,17 @@ class ImageSpaces:
             count (int): B.
             rtol (float or None): as :meth:`NullSpace.from_weight`.
         """
-        classes = torch.as_tensor(target)
+        try:
+            classes = torch.as_tensor(target)
+        except (TypeError, ValueError, RuntimeError):
+            classes = torch.empty(0)  # no numbers at all
         if classes.is_floating_point() or classes.dtype == torch.bool:
             raise SINGTypeError(
                 expected(
                     "SING.attribute",
                     "target",
                     "to be class numbers",
-                    classes.dtype,
+                    classes.dtype if classes.numel() else repr(target),
                     "Pass integers",
                 )
             )

@@ -36,8 +36,8 @@ class LinearTranslator(nn.Module):
         embedding_covariance (Tensor, optional): of the same images' embeddings, shape (E, E). With
             either, ``origin`` is the mean of the reference features.
         record (FeatureRecord, optional): the features it was fitted on.
-        facts (dict, optional): what to keep beside the numbers; ``facts["encoder"]`` is the name
-            of the encoder.
+        facts (dict, optional): what to keep beside the numbers; ``facts["encoder"]`` and
+            ``facts["model"]`` are the names of the encoder and of the classifier.
 
     Example::
 
@@ -66,9 +66,9 @@ class LinearTranslator(nn.Module):
     ) -> None:
         super().__init__()
         _check_shapes(weight, origin, image, covariance, embedding_covariance)
-        self.register_buffer("weight", weight.detach().float())
-        self.register_buffer("origin", origin.detach().double())
-        self.register_buffer("image", image.detach().double())
+        self.register_buffer("weight", weight.detach().float().clone())
+        self.register_buffer("origin", origin.detach().double().clone())
+        self.register_buffer("image", image.detach().double().clone())
         for name, value in (
             ("covariance", covariance),
             ("embedding_covariance", embedding_covariance),
@@ -93,9 +93,14 @@ class LinearTranslator(nn.Module):
         return self.facts.get("encoder")
 
     @property
+    def model(self) -> str | None:
+        """The name of the classifier whose features these are, where it is known."""
+        return self.facts.get("model")
+
+    @property
     def bias(self) -> Tensor:
         """a, the translation of a zero feature, shape (E,), float64."""
-        return self.image - self.weight.double() @ self.origin
+        return self.image.double() - self.weight.double() @ self.origin.double()
 
     @property
     def has_statistics(self) -> bool:
@@ -146,8 +151,9 @@ class LinearTranslator(nn.Module):
                 )
             )
         dtype = torch.promote_types(features.dtype, torch.float32)
-        centred = (features.double() - self.origin).to(dtype)
-        return centred @ self.weight.to(dtype).T + self.image.to(dtype)
+        centred = (features.double() - self.origin.double()).to(dtype)
+        with torch.autocast(features.device.type, enabled=False):
+            return centred @ self.weight.to(dtype).T + self.image.to(dtype)
 
     def pull_back(self, directions: Tensor) -> Tensor:
         r"""Directions of the embedding space seen from the feature: :math:`G = A^\top U^\top`.
@@ -193,9 +199,6 @@ class LinearTranslator(nn.Module):
 
         Args:
             features (Tensor): at least two features of reference images, shape (N, D).
-
-        Returns:
-            LinearTranslator: a new one, written about the mean of ``features``.
         """
         if features.dim() != 2 or len(features) < 2 or not features.isfinite().all():
             raise SINGValueError(
@@ -227,16 +230,14 @@ class LinearTranslator(nn.Module):
             features (Tensor): shape (N, D).
             embeddings (Tensor): the same images' embeddings, shape (N, E).
             null_space (NullSpace, optional): to judge the principal and the null part apart.
-
-        Returns:
-            TranslatorReport
         """
-        if len(features) < 2 or embeddings.shape != (len(features), self.embedding_dim):
+        shape = (len(features), self.embedding_dim)
+        if len(features) < 2 or embeddings.shape != shape or not embeddings.isfinite().all():
             raise SINGValueError(
                 expected(
                     "LinearTranslator.evaluate",
                     "embeddings",
-                    f"of shape (N, {self.embedding_dim}) with N >= 2, one for each feature",
+                    f"of shape (N, {self.embedding_dim}) with N >= 2, finite, one for each feature",
                     f"{tuple(embeddings.shape)} for {len(features)} features",
                     "Encode the same images",
                 )
@@ -266,8 +267,11 @@ class LinearTranslator(nn.Module):
         tensors = {name: getattr(self, name) for name in _REQUIRED}
         if self.embedding_covariance is not None:
             tensors["embedding_covariance"] = self.embedding_covariance
-        if covariance and self.covariance is not None:
+        if self.covariance is not None and covariance:
             tensors["covariance"] = self.covariance
+        elif self.covariance is not None and self.embedding_covariance is None:
+            pulled = self.weight.double()
+            tensors["embedding_covariance"] = (pulled @ self.feature_covariance @ pulled.T).float()
         if self.record is not None:
             tensors |= {"codes": self.record.codes, "scale": self.record.scale}
         return save_tensors(path, _KIND, tensors, {"facts": self.facts})

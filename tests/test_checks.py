@@ -109,7 +109,7 @@ class TestCall:
             ((None, "red", None, 5), SINGValueError, "together, and without .*image_score=None"),
             ((None, None, 10.0, 5), SINGValueError, "together.*prompt=None, image_score=10.0"),
             (("mean", "red", 10.0, 5), SINGValueError, "without baselines.*baselines='mean'"),
-            ((None, None, None, 0), SINGValueError, "top_k of at least 1, got 0"),
+            ((None, None, None, 0), SINGValueError, "top_k of at least 1, an integer, got 0"),
         ],
     )
     def test_that_contradicts_itself_is_refused(

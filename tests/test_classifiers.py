@@ -145,7 +145,7 @@ def test_code_in_a_checkpoint_is_not_executed(tmp_path):
     torch.save({"state_dict": Trap(tmp_path / "sprung")}, tmp_path / "trap.pt")
     torch.load(tmp_path / "trap.pt", weights_only=False)
     (tmp_path / "sprung").unlink()  # it would have
-    with pytest.raises(SINGFileError, match=f"weights of timm/{NAME} in .*trap.pt, got Unpickling"):
+    with pytest.raises(SINGFileError, match="got .*trap.pt, which .* holds code .it was not run"):
         load_classifier(NAME, checkpoint=tmp_path / "trap.pt")
     assert not (tmp_path / "sprung").exists()
 
@@ -163,7 +163,8 @@ def test_damaged_checkpoints(model, source, damage, tmp_path):
         path.write_bytes(path.read_bytes()[:-5000])
     elif damage == "text":
         path.write_text("weights")
-    with pytest.raises(SINGFileError, match="Check that they are whole, and of this architecture"):
+    remedy = "plain state dict" if damage == "text" else "Check that they are whole, and of this"
+    with pytest.raises(SINGFileError, match=remedy):
         load_classifier(source, checkpoint=path)
 
 

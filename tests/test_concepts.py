@@ -83,10 +83,10 @@ class TestGroups:
     def test_centre_their_words(self, bank: ConceptBank) -> None:
         for group in bank.groups.values():
             rows = bank.indices(group)
-            mean = sum(bank.embeddings[row] for row in rows) / len(rows)
+            mean = sum(bank.embeddings[row].double() for row in rows) / len(rows)
             for row in rows:
                 assert torch.allclose(bank.group_means[row], mean, atol=1e-6)
-                expected = normalize(bank.embeddings[row] - mean, dim=0)
+                expected = normalize(bank.embeddings[row] - mean, dim=0).float()
                 assert torch.allclose(bank.directions[row], expected, atol=1e-6)
         assert not torch.allclose(bank.group_means[0], bank.group_means[3], atol=0.1)
 

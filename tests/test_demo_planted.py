@@ -1,4 +1,4 @@
-"""Planted against found: the issue's promises, and the measures behind them."""
+"""Planted against found: what the world must keep, and the measures behind it."""
 
 from __future__ import annotations
 

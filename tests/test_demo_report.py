@@ -37,7 +37,12 @@ def test_json_holds_every_number_of_the_report(demo):
     trained = len(CLASSIFIERS) - necks
     assert len(rows) == len(FACTORS) * (2 * necks + trained) == len(report.findings)
     assert rows[0]["ignored_auc"] == report.findings[0].ignored_auc
-    assert set(numbers["example"]["descriptions"]) == set(CLASSIFIERS)
+    for image, truth in zip(numbers["images"], report.truth, strict=True):
+        assert image["truth"] == truth
+        assert set(image["descriptions"]) == set(CLASSIFIERS)
+    words = numbers["images"][0]["descriptions"]["plain"]["words"]
+    assert words["red"]["ignored"] == float(report.descriptions["plain"].ignored[0, 8])
+    assert len(words) == sum(map(len, FACTORS.values()))
 
 
 def test_no_head_is_moved_by_removal(demo):

@@ -42,7 +42,7 @@ ROOMS: dict[str, set[str] | None] = {
     "targets": {"null_space"},
     "verification": {"null_space"},
     "evidence": {"descriptions", "translator", "angles"},
-    "checks": {"concepts", "baselines"},
+    "checks": {"concepts", "baselines", "inputs"},
     "controls": {"null_space", "angles"},
     "score": ALL_ABOVE,
     "sing": ALL_ABOVE,

@@ -164,7 +164,7 @@ class TestRefusals:
 
     def test_weights_without_a_value(self, model: ToyClassifier, sing: SING) -> None:
         nn.init.constant_(model.head.weight, torch.nan)
-        with pytest.raises(SINGValueError, match="weight finite, got NaN"):
+        with pytest.raises(SINGValueError, match="finite logits, got NaN or infinity"):
             toy_sing(model, None).attribute(IMAGES)
         nn.init.zeros_(model.head.weight)
         with pytest.raises(SINGValueError, match="got only zeros. This head ignores everything"):

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
+from pickle import UnpicklingError
 
 import torch
 
@@ -50,6 +51,16 @@ class ClassifierSource:
                 loaded = LOADERS[self.kind](self.name, self.checkpoint)
         except SINGError:
             raise
+        except UnpicklingError as error:
+            raise SINGFileError(
+                expected(
+                    _WHERE,
+                    "checkpoint",
+                    "to hold nothing but tensors",
+                    f"{self.checkpoint}, which is no such file, or holds code (it was not run)",
+                    "Save a plain state dict, best as safetensors",
+                )
+            ) from error
         except Exception as error:  # each library has kinds of its own
             reason = textwrap.shorten(str(error), 300).split(". ")[0].rstrip(".")
             raise SINGFileError(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,8 +17,8 @@ from torch import Tensor
 from captum_sing import __version__
 from captum_sing.classifiers import LoadedClassifier
 from captum_sing.concepts import ConceptBank
-from captum_sing.descriptions import Descriptions
-from captum_sing.errors import SINGFileError, SINGValueError, expected
+from captum_sing.descriptions import Descriptions, number
+from captum_sing.errors import SINGValueError, expected
 from captum_sing.files import write_whole
 from captum_sing.head import Head, find_head, resolve_layer
 from captum_sing.hooks import logits_of
@@ -32,7 +31,7 @@ from captum_sing.visualization import visualize_descriptions
 if TYPE_CHECKING:
     from PIL import Image
 
-__all__ = ["Analysis", "analyze_pictures", "device_of", "made"]
+__all__ = ["Analysis", "analyze_pictures", "device_of"]
 
 _BATCH = 32
 _FIGURED = 12  # images in the figure
@@ -81,39 +80,32 @@ class Analysis:
                 "rank": space.rank,
                 "nullity": space.nullity,
                 "rtol": space.rtol,
-                "gap": _number(space.gap),
+                "gap": number(space.gap),
                 "energy": space.energy,
                 "classes": space.classes,
             },
             "settings": self.settings,
             "concepts": {"groups": concepts.groups, "encoder": concepts.encoder},
             "images": [
-                {"file": name, **self._image_to_dict(i)} for i, name in enumerate(self.pictures)
+                {"file": name, **self._of_model(i), **found}
+                for i, (name, found) in enumerate(
+                    zip(self.pictures, self.descriptions.to_dicts(), strict=True)
+                )
             ],
         }
 
-    def _image_to_dict(self, index: int) -> dict[str, Any]:
-        found, names = self.descriptions, self.classifier.class_names
-        scores = {"attribute_score": found.attribute_score}
-        if found.evidence is not None:
-            scores = {**scores, **found.evidence._asdict()}
-        centred = scores.pop("centred_image_score", None)
-        share, number = self.probabilities[index].max(dim=0)
+    def _of_model(self, index: int) -> dict[str, Any]:
+        names = self.classifier.class_names
+        share, kind = self.probabilities[index].max(dim=0)
         return {
             "prediction": {
-                "class": int(number),
-                "name": None if names is None else names[int(number)],
-                "probability": _number(share),
+                "class": int(kind),
+                "name": None if names is None else names[int(kind)],
+                "probability": number(share),
             },
-            **found[index].to_dict(),
-            "centred_image_score": None if centred is None else _number(centred[index]),
             "logit_drift": {
-                kind: _number(getattr(self.drift, kind)[index])
+                kind: number(getattr(self.drift, kind)[index])
                 for kind in ("null", "random", "principal")
-            },
-            "words": {
-                word: {kind: _number(values[index, t]) for kind, values in scores.items()}
-                for t, word in enumerate(found.concepts.names)
             },
         }
 
@@ -174,6 +166,16 @@ def analyze_pictures(
     top_k: int = 5,
 ) -> Analysis:
     """Run :class:`~captum_sing.SING` and the model itself; arguments as there."""
+    if translator.model not in (None, classifier.name):
+        raise SINGValueError(
+            expected(
+                "captum-sing analyze",
+                "--translator",
+                f"of {classifier.name}",
+                f"one that was fitted to {translator.model}",
+                "Features of two models mean different things, also where their widths agree",
+            )
+        )
     model = classifier.model
     device = next(model.parameters()).device
     batch = torch.stack([classifier.preprocess(p) for p in pictures.values()]).to(device)
@@ -223,28 +225,3 @@ def device_of(name: str) -> torch.device:
                 "Leave it out for the CPU",
             )
         ) from error
-
-
-def made(folder: Path) -> Path:
-    """A folder, made if it was not there.
-
-    Raises:
-        SINGFileError: it cannot be made.
-    """
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise SINGFileError(
-            expected(
-                "captum-sing analyze",
-                "--output",
-                "to be a folder that can be made",
-                f"{folder} ({error.strerror})",
-                "Choose another place",
-            )
-        ) from error
-    return folder
-
-
-def _number(value: float | Tensor) -> float | None:
-    return float(value) if math.isfinite(value) else None

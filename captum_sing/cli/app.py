@@ -70,13 +70,14 @@ def demo(
         Path, typer.Option(file_okay=False, metavar="DIR", help="Where results are written.")
     ] = Path("captum-sing-demo"),
     seed: Annotated[
-        list[int] | None, typer.Option(help="Of the test images; may be given several times.")
+        list[int] | None,
+        typer.Option(min=0, max=2**62, help="Of the test images; may be given several times."),
     ] = None,
 ) -> None:
     """The whole method on a small world whose truth is known; offline, within a minute."""
-    from captum_sing.demo.report import print_report, run_demo
+    from captum_sing.demo.report import TEST_SEEDS, print_report, run_demo
 
-    print_report(run_demo(output, seeds=tuple(seed)) if seed else run_demo(output))
+    print_report(run_demo(output, seeds=tuple(seed or TEST_SEEDS)))
 
 
 @app.command()
@@ -143,15 +144,17 @@ def analyze(
         raise typer.BadParameter("--target and --energy are two null spaces: give one of them")
 
     from captum_sing.classifiers import find_classifier, load_image
-    from captum_sing.cli.analysis import analyze_pictures, device_of, made
+    from captum_sing.cli.analysis import analyze_pictures, device_of
     from captum_sing.cli.words import load_meaning
+    from captum_sing.files import made
 
     pictures = {str(path): load_image(path) for path in images}
     source = find_classifier(model, checkpoint)
-    place, folder = device_of(device), made(output)
+    place = device_of(device)
     console = Console()
     with console.status("Loading translator and words"):
         meaning = load_meaning(source, translator, concepts, encoder)
+    folder = made(output)
     with console.status(f"Loading {source}"):
         classifier = source.load(place)
     with console.status("Analysing"):

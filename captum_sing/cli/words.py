@@ -76,7 +76,8 @@ def load_meaning(
 
         tiny = world.load_encoder()
         own = concepts is None
-        bank = world.load_concepts(tiny) if own else _embed(words, tiny, captions.PROMPTS)
+        prompts = {name: captions.PROMPTS[name] for name in words if name in captions.PROMPTS}
+        bank = world.load_concepts(tiny) if own else _embed(words, tiny, prompts)
     else:
         bank = _embed(words, _load_encoder(encoder or _recorded(map_)))
     check_parts(source.load, map_, bank, None)

@@ -23,19 +23,20 @@ FIGURED = ("resnet/neck_none", "resnet/neck_color", "resnet/neck_color_size", "p
 """The classifiers that are shown, a row each."""
 
 _SEED = 7
-_IMAGE = {"shape": "star", "color": "red", "background": "navy", "size": "large"}
-_DONOR = {"shape": "circle", "color": "green", "background": "gray", "size": "small"}
-_COMMON = {"texture": "solid", "position": "center"}
+_EXAMPLES = (
+    ("star", "red", "navy", "solid", "large", "center"),
+    ("circle", "green", "gray", "solid", "small", "center"),
+    ("heart", "yellow", "black", "striped", "large", "left"),
+)
 
 
 def example_scenes() -> Scenes:
-    """The image that is described, and a donor for its ignored part."""
-    words = [{**_COMMON, **image} for image in (_IMAGE, _DONOR)]
+    """A few images to describe; in the figure, the second is the donor of the first."""
     labels = {
-        factor: torch.tensor([values.index(image[factor]) for image in words])
-        for factor, values in FACTORS.items()
+        factor: torch.tensor([FACTORS[factor].index(word) for word in words])
+        for factor, words in zip(FACTORS, zip(*_EXAMPLES, strict=True), strict=True)
     }
-    return sample_scenes(2, _SEED, labels=labels)
+    return sample_scenes(len(_EXAMPLES), _SEED, labels=labels)
 
 
 def demo_figure(
@@ -49,12 +50,12 @@ def demo_figure(
 
     Args:
         models (mapping of str to SING): classifier -> its SING.
-        examples (Scenes): an image and a donor.
+        examples (Scenes): an image, a donor, and perhaps more.
         decoder (SceneDecoder): draws embeddings.
         gallery (Tensor): real images, shape (N, 3, 64, 64).
         embeddings (Tensor): theirs, shape (N, E).
     """
-    image, donor = examples.images[:1], examples.images[1:]
+    image, donor = examples.images[:1], examples.images[1:2]
     rows = {}
     for name, sing in models.items():
         head: nn.Module = sing.forward_func.head

@@ -32,8 +32,8 @@ from captum_sing.demo.world import (
     load_encoder,
     load_translator,
 )
-from captum_sing.descriptions import Description
-from captum_sing.files import write_whole
+from captum_sing.descriptions import Descriptions
+from captum_sing.files import made, write_whole
 from captum_sing.null_space import NullSpace
 from captum_sing.quality import TranslatorReport
 from captum_sing.sing import SING
@@ -68,32 +68,33 @@ class DemoReport:
     """Everything that the demo found.
 
     Attributes:
-        truth (dict of str to str): the true words of the image that is described.
+        truth (list of dict of str to str): the true words of the images that are described.
         heads (list of HeadFacts): one a classifier.
         findings (list of Finding): one a classifier, factor and seed of the test images.
-        descriptions (dict of str to Description): classifier -> the description of that image.
+        descriptions (dict of str to Descriptions): classifier -> the descriptions of those images.
         files (list of Path): what was written.
         seconds (float): wall time.
     """
 
-    truth: dict[str, str]
+    truth: list[dict[str, str]]
     heads: list[HeadFacts] = field(default_factory=list)
     findings: list[Finding] = field(default_factory=list)
-    descriptions: dict[str, Description] = field(default_factory=dict)
+    descriptions: dict[str, Descriptions] = field(default_factory=dict)
     files: list[Path] = field(default_factory=list)
     seconds: float = 0.0
 
     def to_dict(self) -> dict[str, Any]:
         """All numbers, in the types that JSON holds."""
+        words = {name: found.to_dicts() for name, found in self.descriptions.items()}
         return {
             "heads": [asdict(head) for head in self.heads],
             "planted_against_found": [
                 {**asdict(finding), "agrees": finding.agrees} for finding in self.findings
             ],
-            "example": {
-                "truth": self.truth,
-                "descriptions": {k: d.to_dict() for k, d in self.descriptions.items()},
-            },
+            "images": [
+                {"truth": truth, "descriptions": {name: found[i] for name, found in words.items()}}
+                for i, truth in enumerate(self.truth)
+            ],
             "files": [str(path) for path in self.files],
             "seconds": self.seconds,
         }
@@ -119,29 +120,28 @@ def run_demo(
     Returns:
         DemoReport
     """
-    folder = Path(output)
-    folder.mkdir(parents=True, exist_ok=True)
+    start, folder = time.perf_counter(), made(output)
+    files = [folder / f"demo.{kind}" for kind in ("png", "txt", "json")]
     with _one_thread():
         report, figure = _analyse(seeds, count, progress)
-    report = replace(report, files=[folder / f"demo.{kind}" for kind in ("png", "txt", "json")])
+    write_whole(files[0], lambda path: figure.savefig(path, format="png", dpi=110))
+    report = replace(report, files=files, seconds=time.perf_counter() - start)
     console = Console(record=True, width=_WIDTH, file=io.StringIO())
     print_report(report, console)
-    texts = console.export_text(), json.dumps(report.to_dict(), indent=1)
-    write_whole(report.files[0], lambda path: figure.savefig(path, format="png", dpi=110))
-    for file, text in zip(report.files[1:], texts, strict=True):
+    texts = console.export_text(), json.dumps(report.to_dict(), indent=1, allow_nan=False)
+    for file, text in zip(files[1:], texts, strict=True):
         write_whole(file, partial(Path.write_text, data=text, encoding="utf-8"))
     return report
 
 
 def _analyse(seeds: Sequence[int], count: int, progress: bool) -> tuple[DemoReport, Figure]:
-    start = time.perf_counter()
     encoder = load_encoder()
     concepts = load_concepts(encoder)
     tests = {seed: sample_scenes(count, seed) for seed in seeds}
     first = tests[seeds[0]]
     embeddings = encode_scenes(encoder, first.images)
     examples = example_scenes()
-    report = DemoReport(truth=examples.words(0))
+    report = DemoReport(truth=[examples.words(i) for i in range(len(examples))])
     shown: dict[str, SING] = {}
     features: dict[tuple[str, int], Tensor] = {}  # necks share a backbone's
     for name, about in tqdm(CLASSIFIERS.items(), "classifiers", disable=None if progress else True):
@@ -163,11 +163,10 @@ def _analyse(seeds: Sequence[int], count: int, progress: bool) -> tuple[DemoRepo
             )
         facts = _head_facts(name, model, sing, first, features[backbone, seeds[0]], embeddings)
         report.heads.append(facts)
-        report.descriptions[name] = sing.attribute(examples.images[:1], top_k=3).descriptions[0]
+        report.descriptions[name] = sing.attribute(examples.images, top_k=3).descriptions
         if name in FIGURED:
             shown[name] = sing
-    figure = demo_figure(shown, examples, load_decoder(), first.images, embeddings)
-    return replace(report, seconds=time.perf_counter() - start), figure
+    return report, demo_figure(shown, examples, load_decoder(), first.images, embeddings)
 
 
 @contextmanager
@@ -190,12 +189,16 @@ def print_report(report: DemoReport, console: Console | None = None) -> None:
     """
     console = console or Console()
     console.print(heads_table(report.heads))
+    for i, truth in enumerate(report.truth):
+        console.print(f"\nImage {i + 1} ({', '.join(truth.values())}):")
+        for name in FIGURED:
+            text = f"  [bold]{name}[/bold]: {report.descriptions[name][i]}"
+            console.print(text, highlight=False)
     console.print(
-        f"\nOne image ({', '.join(report.truth.values())}), and what each classifier ignores in it:"
+        "\nWords are ranked here, not tested: of neck_none, which ignores none of these factors, "
+        "noise is named.\n",
+        highlight=False,
     )
-    for name, description in report.descriptions.items():
-        console.print(f"  [bold]{name}[/bold]: {description}", highlight=False)
-    console.print()
     console.print(findings_table(report.findings))
     console.print(swap_table(report.findings))
     console.print(naming_table(report.findings))

@@ -34,7 +34,7 @@ def heads_table(heads: Sequence[HeadFacts]) -> Table:
             f"{head.nullity}/{head.rank + head.nullity}",
             f"{head.accuracy:.3f}",
             f"{head.null_drift:.0e}",
-            f"{head.random_drift:.1f}",
+            f"{head.random_drift:.0e}",
             f"{head.translation.whole.r2:.2f}",
             "" if null is None else f"{null.r2:.2f}",
         )

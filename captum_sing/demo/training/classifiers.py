@@ -13,7 +13,7 @@ from captum_sing.demo.scenes import FACTORS, Scenes, sample_scenes
 from captum_sing.demo.training.common import Job, Progress, Report, image_seed, make_optimizer
 from captum_sing.demo.training.factors import FactorHeads
 
-Loss = Callable[[Tensor, Scenes], Tensor]
+Draw = Callable[[Job, int], Scenes]
 SPURIOUS_SHARE = 0.9
 
 
@@ -22,7 +22,7 @@ def _fit(
     job: Job,
     report: Report,
     loss_of: Callable[[Scenes], Tensor],
-    draw: Callable[[Job, int], Scenes],
+    draw: Draw,
 ) -> None:
     optimizer, advance = make_optimizer(module, job)
     progress = Progress(job, report)
@@ -68,7 +68,9 @@ def train_backbone(architecture: str, job: Job, report: Report) -> nn.Module:
     return model.backbone
 
 
-def train_plain(architecture: str, job: Job, report: Report) -> SceneClassifier:
+def train_plain(
+    architecture: str, job: Job, report: Report, draw: Draw = _independent
+) -> SceneClassifier:
     """A classifier of shape, trained as one does."""
     torch.manual_seed(job.seed)
     model = SceneClassifier.build(architecture)
@@ -77,23 +79,14 @@ def train_plain(architecture: str, job: Job, report: Report) -> SceneClassifier:
         job,
         report,
         lambda scenes: cross_entropy(model(scenes.images), scenes.labels["shape"]),
-        _independent,
+        draw,
     )
     return model
 
 
 def train_spurious(architecture: str, job: Job, report: Report) -> SceneClassifier:
     """A classifier that could, in its training images, nearly always go by colour."""
-    torch.manual_seed(job.seed)
-    model = SceneClassifier.build(architecture)
-    _fit(
-        model,
-        job,
-        report,
-        lambda scenes: cross_entropy(model(scenes.images), scenes.labels["shape"]),
-        _correlated,
-    )
-    return model
+    return train_plain(architecture, job, report, _correlated)
 
 
 def train_color_hidden(architecture: str, job: Job, report: Report) -> SceneClassifier:

@@ -111,7 +111,7 @@ def fit_translators(names: Sequence[str], folder: Path, stream: int, count: int)
     embeds["image"] = lambda images: encode_scenes(encoder, images)
     found, _ = collect(embeds, stream, count)
     for name in names:
-        fitter = TranslatorFitter(encoder=encoder.name)
+        fitter = TranslatorFitter(encoder=encoder.name, model=f"demo/{name}")
         path = folder / "translators" / f"{name}.safetensors"
         path.parent.mkdir(parents=True, exist_ok=True)
         fitter.update(found[name], found["image"]).fit().save(path)
