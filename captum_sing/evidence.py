@@ -12,6 +12,8 @@ from captum_sing.translator import LinearTranslator
 
 __all__ = ["describe", "split_evidence"]
 
+_VARIES = 1e-4  # of the largest spread; a word of less has no unit to be counted in
+
 
 def split_evidence(
     features: Tensor, null_part: Tensor, translator: LinearTranslator, concepts: ConceptBank
@@ -50,7 +52,7 @@ def split_evidence(
         (0.0, [1.0, -1.0])
     """
     spread = translator.spread(concepts.directions)
-    unit = torch.where(spread > 0, 1.0 / spread, 0.0)  # reference images that never vary tell none
+    unit = torch.where(spread > _VARIES * spread.max(), 1.0 / spread, 0.0)
     pulled = translator.pull_back(concepts.directions) * unit
     total = (features - translator.mean) @ pulled
     ignored = null_part.to(pulled.dtype) @ pulled

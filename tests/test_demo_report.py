@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
+import time
 
 import pytest
 import torch
@@ -11,6 +15,7 @@ from PIL import Image
 from captum_sing.demo import CLASSIFIERS, FACTORS
 from captum_sing.demo.figure import example_scenes, nearest
 from captum_sing.demo.report import run_demo
+from captum_sing.errors import SINGFileError
 
 
 @pytest.fixture(scope="module")
@@ -71,3 +76,26 @@ def test_nearest_is_the_most_alike_about_the_mean():
     gallery = torch.randn(50, 6, generator=torch.Generator().manual_seed(0)) + 3
     queries = gallery[[4, 17]] * 1.0
     assert nearest(queries, gallery).tolist() == [4, 17]
+
+
+@pytest.mark.slow
+def test_the_command_runs_offline_within_a_minute(tmp_path):
+    """With a network that refuses everything, and none of the variables that the tests set."""
+    ours = {"HF_HUB_OFFLINE", "OMP_NUM_THREADS", "no_proxy", "NO_PROXY"}
+    env = {name: value for name, value in os.environ.items() if name not in ours}
+    env |= dict.fromkeys(("http_proxy", "https_proxy", "all_proxy"), "http://127.0.0.1:9")
+    env |= {"HF_HOME": str(tmp_path / "hub"), "PYTHONPATH": os.pathsep.join(sys.path)}
+    start = time.monotonic()
+    command = [sys.executable, "-m", "captum_sing", "demo", "--output", str(tmp_path / "out")]
+    run = subprocess.run(command, capture_output=True, text=True, env=env, timeout=240)
+    seconds = time.monotonic() - start
+    assert run.returncode == 0, run.stderr[-2000:]
+    assert "180 of" in run.stdout and "Planted against found" in run.stdout
+    assert len(list((tmp_path / "out").iterdir())) == 3
+    assert seconds < 180  # a minute where the cores are idle, which one cannot count on here
+
+
+def test_a_folder_that_cannot_be_made_is_told(tmp_path):
+    (tmp_path / "file").touch()
+    with pytest.raises(SINGFileError, match="output to be a folder that can be made, got .*file"):
+        run_demo(tmp_path / "file" / "out", count=10, progress=False)

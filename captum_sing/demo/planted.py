@@ -31,7 +31,7 @@ class Finding:
         classifier, factor (str): which.
         seed (int): of the test images.
         planted (bool or None): the truth by construction; None where the classifier was trained.
-        ignored_auc, seen_auc (float): AUC of the evidence that the head ignores and sees.
+        ignored_auc (float): AUC of the evidence that the head ignores.
         as_auc (float): AUC of -AS, the paper's score as it stands (zero baseline, no centring).
         as_own (float): mean AS of the own word, degrees.
         named (float): naming by T(f).
@@ -48,7 +48,6 @@ class Finding:
     seed: int
     planted: bool | None
     ignored_auc: float
-    seen_auc: float
     as_auc: float
     as_own: float
     named: float
@@ -116,7 +115,6 @@ def find_planted(
                 seed,
                 None if planted is None else factor in planted,
                 own_against_others(scores.ignored[:, columns], own),
-                own_against_others(scores.seen[:, columns], own),
                 own_against_others(-scores.attribute_score[:, columns], own),
                 float(scores.attribute_score[:, columns].gather(1, own[:, None]).mean()),
                 **share,
