@@ -12,7 +12,7 @@ from captum_sing.translator import LinearTranslator
 
 __all__ = ["describe", "split_evidence"]
 
-_VARIES = 1e-4  # of the largest spread; a word of less has no unit to be counted in
+_VARIES = 1e-3  # of the largest spread; below is the rounding of the covariance
 
 
 def split_evidence(
