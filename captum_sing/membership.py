@@ -57,7 +57,9 @@ class FeatureRecord:
     def contains(self, features: Tensor) -> Tensor:
         """Whether each feature was used, shape (B,), bool."""
         codes = _encode(sketch(features), self.scale)
-        distance, _ = self._tree.query(codes.numpy(), p=float("inf"))
+        distance, _ = self._tree.query(
+            codes.numpy(), p=float("inf"), distance_upper_bound=_TOLERANCE + 1
+        )
         return torch.from_numpy(distance <= _TOLERANCE)
 
 

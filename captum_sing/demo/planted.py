@@ -139,10 +139,13 @@ def own_against_others(scores: Tensor, own: Tensor) -> float:
         >>> own_against_others(torch.tensor([[2.0, 1.0], [0.0, 3.0]]), torch.tensor([0, 1]))
         1.0
     """
-    from sklearn.metrics import roc_auc_score
+    from scipy.stats import mannwhitneyu
 
-    truth = nn.functional.one_hot(own, scores.shape[1])
-    return float(roc_auc_score(truth.flatten().numpy(), scores.flatten().cpu().numpy()))
+    is_own = nn.functional.one_hot(own, scores.shape[1]).bool()
+    scores = scores.double().cpu()
+    ours, others = scores[is_own], scores[~is_own]
+    wins = mannwhitneyu(ours.numpy(), others.numpy()).statistic
+    return float(wins / (len(ours) * len(others)))
 
 
 def _names(translated: Tensor, concepts: ConceptBank) -> dict[str, Tensor]:
