@@ -38,7 +38,6 @@ REQUIREMENTS = [
 TEST = [
     "pytest>=8.2",
     "pytest-timeout>=2.3",
-    "pytest-xdist>=3.6",
     "setuptools>=77",  # a test builds the wheel
 ]
 DOCS = ["furo>=2024.8", "ipykernel>=6.29", "ipywidgets>=8.1", "myst-nb>=1.2", "sphinx>=8.0"]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor
 
@@ -65,6 +67,7 @@ def describe(
     ignored: Tensor,
     translator: LinearTranslator,
     concepts: ConceptBank,
+    **facts: Any,
 ) -> Descriptions:
     """All scores of a batch of features and their equivalents.
 
@@ -73,9 +76,10 @@ def describe(
         ignored (Tensor): P_n (f - b), shape (B, D), float64: what the evidence is split by.
         translator (LinearTranslator): T; without statistics there is no evidence and no centring.
         concepts (ConceptBank): the V words.
+        **facts: what else :class:`Descriptions` says of the batch, such as ``null_energy``.
 
     Returns:
-        Descriptions: its ``null_energy`` is the share of ``ignored`` in f.
+        Descriptions
     """
     original, equivalent = translator(features), translator(equivalents)
     texts = concepts.embeddings.to(original)
@@ -92,7 +96,6 @@ def describe(
         concepts,
         image_score(original, equivalent),
         attribute_score(original, equivalent, texts),
-        ignored.square().sum(dim=1) / features.square().sum(dim=1),
-        translator.knows(features),
-        evidence,
+        evidence=evidence,
+        **facts,
     )

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from typing import Any, NamedTuple
 
 import torch
@@ -58,9 +57,8 @@ class SING(LayerAttribution):
 
     and a linear **translator** T into a vision-language space says what that changes: by how many
     degrees the translation turns (IS, Eq. 8), how much nearer it comes to a word (AS, Eq. 7), and
-    how the evidence for a word splits into what the head sees and what it ignores.
-
-    Scores are computed in float64, on the device of the translator.
+    how the evidence for a word splits into what the head sees and what it ignores. Scores are
+    computed in float64, on the device of the translator.
 
     Args:
         forward_func (callable): the classifier, or any function of its inputs that runs it.
@@ -154,8 +152,7 @@ class SING(LayerAttribution):
             SINGAttribution: ``perturbations`` and ``descriptions``.
 
         Raises:
-            SINGError: see the message; each is also a ValueError, TypeError, KeyError or
-                RuntimeError.
+            SINGError: each is also a ValueError, TypeError, KeyError or RuntimeError.
         """
         count = batch_of(inputs, "SING.attribute")
         check_call(baselines, prompt, image_score, top_k)
@@ -201,8 +198,12 @@ class SING(LayerAttribution):
                 text.to(device).expand(count, -1),
                 degrees,
             )
-        descriptions = replace(
-            describe(features, equivalents, ignored, self.translator, self.concepts),
+        descriptions = describe(
+            features,
+            equivalents,
+            ignored,
+            self.translator,
+            self.concepts,
             null_energy=removed.square().sum(dim=1) / about.square().sum(dim=1),
             in_sample=in_sample,
             change=_change(baselines, prompt),
