@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor
 
 from captum_sing.null_space import NullSpace
+from captum_sing.targets import ImageSpaces
 from captum_sing.translator import LinearTranslator
 
-__all__ = ["NAMED_BASELINES", "conditional_baseline"]
+__all__ = ["NAMED_BASELINES", "conditional_baseline", "deviation"]
 
 NAMED_BASELINES = ("mean", "conditional")
 
@@ -59,3 +62,28 @@ def conditional_baseline(
     coordinates = (features.to(basis.dtype) - mean) @ basis
     predicted = torch.linalg.solve(penalised, coordinates.T).T @ joint.T
     return mean + null_space.project(predicted)
+
+
+def deviation(
+    features: Tensor, baselines: Any, spaces: ImageSpaces, translator: LinearTranslator
+) -> Tensor:
+    """f - b, for each kind of baseline.
+
+    Args:
+        features (Tensor): f, shape (B, D).
+        baselines: None for zero, one of ``NAMED_BASELINES``, or a tensor, shape (B or 1, D).
+        spaces (ImageSpaces): the null space of each image.
+        translator (LinearTranslator): its statistics are the reference.
+
+    Returns:
+        Tensor: shape (B, D).
+    """
+    if baselines is None:
+        return features
+    if isinstance(baselines, Tensor):
+        return features - baselines
+    if baselines == "mean":
+        return features - translator.mean
+    return features - spaces.each(
+        lambda space, rows: conditional_baseline(rows, space, translator), features
+    )

@@ -12,7 +12,9 @@ from captum_sing.concepts import ConceptBank
 from captum_sing.encoders import ImageTextEncoder
 from captum_sing.errors import SINGTypeError, SINGValueError, expected
 from captum_sing.inputs import batch_of
+from captum_sing.linear import LinearHead
 from captum_sing.null_space import NullSpace
+from captum_sing.translation import Translator
 from captum_sing.translator import LinearTranslator
 
 __all__ = [
@@ -29,6 +31,16 @@ def check_parts(
     forward_func: Any, translator: Any, concepts: Any, encoder: ImageTextEncoder | None
 ) -> None:
     """The parts of a SING are of the right kinds, and of one space."""
+    if isinstance(translator, Translator) and not isinstance(translator, LinearTranslator):
+        raise SINGTypeError(
+            expected(
+                "SING",
+                "translator",
+                "to be linear, since evidence adds up only for a linear map",
+                f"a {type(translator).__name__}",
+                "Its angles still work: image_score(translator(f), translator(equivalent))",
+            )
+        )
     for name, value, kind in (
         ("translator", translator, LinearTranslator),
         ("concepts", concepts, ConceptBank),
@@ -77,20 +89,32 @@ def check_parts(
         )
 
 
-def check_width(width: int, translator: LinearTranslator, space: NullSpace | None) -> None:
-    """The translator and a given null space belong to a head of this width."""
-    for name, actual in (
-        ("translator", translator.feature_dim),
-        ("null_space", width if space is None else space.width),
+def check_width(
+    head: LinearHead,
+    translator: LinearTranslator,
+    space: NullSpace | None,
+    read: int | None = None,
+) -> None:
+    """The translator and a given null space belong to this head, and to the width that it read."""
+    remedy = "It belongs to another model or layer"
+    if len(head.layers) > 1:
+        remedy += (
+            ". Several layers read a feature of their widths together; where the model hands them "
+            "all the same tensor, of that tensor's"
+        )
+    width = translator.feature_dim
+    for name, widths, actual in (
+        ("translator", head.widths if read is None else [read], width),
+        ("null_space", [width], width if space is None else space.width),
     ):
-        if actual != width:
+        if actual not in widths:
             raise SINGValueError(
                 expected(
                     "SING",
                     name,
-                    f"for the head's input of width {width}",
+                    f"for the head's input of width {' or '.join(map(str, widths))}",
                     f"one for width {actual}",
-                    "It belongs to another model or layer",
+                    remedy,
                 )
             )
 

@@ -52,8 +52,9 @@ def find_head(model: nn.Module, example_inputs: Any) -> Head:
         Head: dotted name and module.
 
     Raises:
-        HeadNotFoundError: no linear layer makes the output (a softmax after it, several heads
-            averaged, ``F.linear`` with the layer's weight); the candidates are listed.
+        HeadNotFoundError: no linear layer makes the output (a softmax after it, ``F.linear`` with
+            the layer's weight); the candidates are listed. Where several heads are averaged, as
+            in distilled models, none alone is the output's: they are named as the list to pass.
         SINGTypeError: the model is a function.
         SINGValueError: the model refuses the inputs.
 
@@ -80,19 +81,32 @@ def find_head(model: nn.Module, example_inputs: Any) -> Head:
     model = unwrapped(model)
     calls, logits = _linear_calls(model, inputs)
     known = _known_heads(model)
+    averaged = _mean_of([call for call in calls if call.name in known], logits)
     exact = [call for call in calls if _same(call.output, logits)]
-    for call in [call for call in reversed(exact) if call.name in known] + exact[-1:]:
-        return Head(prefix + call.name, call.module)
+    if exact and not averaged:
+        named = [call for call in exact if call.name in known]
+        found = (named or exact)[-1]
+        return Head(prefix + found.name, found.module)
+    averaged = averaged or _mean_of(_parts_of_mean(calls, logits), logits)
+    if averaged:
+        why = f"whose output is the mean of the heads {' and '.join(averaged)}"
+        remedy = f"Pass layer={averaged}, which is analysed jointly"
+    else:
+        why = _why_no_head(model, calls, logits)
+        remedy = (
+            "Pass the layer explicitly, by module or dotted name; its input is then taken as the "
+            "feature, and SING.verify measures whether the output ignores what the layer ignores, "
+            "as far as the feature is not used before that layer"
+        )
+    if known and set(known) != set(averaged):
+        why += f"; its library names {' and '.join(known)}"
     raise HeadNotFoundError(
         expected(
             "find_head",
             "model",
             "to return what one linear layer computes",
-            f"{type(model).__name__}, {_why_no_head(model, calls, logits)}"
-            + (f"; its library names {' and '.join(known)}" if known else ""),
-            "Pass the layer explicitly, by module or dotted name; its input is then taken as the "
-            "feature, and SING.verify measures whether the output ignores what the layer ignores, "
-            "as far as the feature is not used before that layer",
+            f"{type(model).__name__}, {why}",
+            remedy,
         )
     )
 
@@ -188,14 +202,38 @@ def _same(output: Tensor, logits: Tensor) -> bool:
     return torch.equal(output.reshape(logits.shape).to(logits), logits)
 
 
+def _mean_of(heads: list[_Call], logits: Tensor) -> list[str]:
+    """The names of two or more heads, if the logits are their mean; else nothing."""
+    names = [head.name for head in heads]
+    if len(set(names)) < max(len(names), 2) or any(not _fits(head, logits) for head in heads):
+        return []
+    outputs = torch.stack([head.output.flatten().to(logits).cpu().double() for head in heads])
+    error = (outputs.mean(dim=0) - logits.flatten().cpu()).abs().max()
+    return names if error <= 4 * torch.finfo(logits.dtype).eps * outputs.abs().max() else []
+
+
+def _parts_of_mean(calls: list[_Call], logits: Tensor) -> list[_Call]:
+    """The layers with a share in the logits, of all that have outputs of that size.
+
+    Least squares, on outputs scaled to one length: heads may be of any width and number, and
+    called before other layers, as long as the logits hold as many numbers as there are such layers.
+    """
+    alike = [call for call in calls if _fits(call, logits) and call.output.any()]
+    if len(alike) < 2:
+        return []
+    outputs = torch.stack([call.output.flatten().cpu().double() for call in alike], dim=1)
+    sizes = outputs.norm(dim=0)
+    wanted = logits.flatten()[:, None].to(outputs)
+    scaled = torch.linalg.lstsq(outputs / sizes, wanted, driver="gelsd").solution.flatten()
+    shares = (scaled / sizes).tolist()
+    return [call for call, share in zip(alike, shares, strict=True) if share > 0.5 / len(alike)]
+
+
+def _fits(call: _Call, logits: Tensor) -> bool:
+    return call.output.numel() == logits.numel() and bool(call.output.isfinite().all())
+
+
 def _why_no_head(model: nn.Module, calls: list[_Call], logits: Tensor) -> str:
-    alike = [c for c in calls if c.output.numel() == logits.numel()]
-    for count in range(2, len(alike) + 1):
-        heads = alike[-count:]
-        mean = torch.stack([c.output.reshape(logits.shape) for c in heads]).mean(dim=0)
-        if torch.allclose(mean, logits, rtol=1e-4, atol=1e-6):
-            names = " and ".join(c.name for c in heads)
-            return f"whose output is the mean of the heads {names}"
     called = {c.name for c in calls}
     idle = [
         name
@@ -206,5 +244,6 @@ def _why_no_head(model: nn.Module, calls: list[_Call], logits: Tensor) -> str:
         return f"which never calls {', '.join(idle)} (its weight is applied by F.linear?)"
     if not calls:
         return "which calls no linear layer"
-    listed = ", ".join(c.describe() for c in (alike or calls)[-3:])
+    alike = [call for call in calls if call.output.numel() == logits.numel()]
+    listed = ", ".join(call.describe() for call in (alike or calls)[-3:])
     return f"whose output {tuple(logits.shape)} differs from that of every linear layer ({listed})"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -19,6 +19,7 @@ from captum_sing.errors import (
     expected,
 )
 from captum_sing.inputs import batch_of, in_batches
+from captum_sing.linear import LinearHead
 
 __all__ = [
     "as_tuple",
@@ -36,7 +37,7 @@ _WHERE = "SING"
 
 def read_features(
     forward_func: Callable[..., Any],
-    layer: nn.Module,
+    layer: nn.Module | Sequence[nn.Module],
     inputs: Any,
     additional_forward_args: Any = None,
     *,
@@ -48,36 +49,42 @@ def read_features(
 
     Args:
         forward_func (callable): the model.
-        layer (nn.Module): the head.
+        layer (nn.Module or sequence of nn.Module): the head, or all that the model averages.
         inputs, additional_forward_args: as for any Captum attribution.
         device_ids (list of int, optional): of a DataParallel model.
         internal_batch_size (int, optional): images that go through the model at once.
         show_progress (bool, optional): a progress bar over these. Default: False
 
     Returns:
-        Tensor: a detached copy, shape (B, D) or (B, D, 1, 1), in the model's precision.
+        Tensor: a detached copy, shape (B, D) or (B, D, 1, 1), in the model's precision. Of several
+        layers, their inputs beside each other, (B, D1 + ... + Dn); or, where the model hands all
+        of them one and the same tensor (the same memory, not equal numbers), that tensor.
 
     Raises:
-        SINGRuntimeError: the layer was not called, or more than once.
-        SINGValueError: the model refuses the inputs, or the layer reads something other than one
+        SINGRuntimeError: a layer was not called, or more than once.
+        SINGValueError: the model refuses the inputs, or a layer reads something other than one
             finite feature an image.
     """
     forward_func = uncompiled(forward_func)
     count = batch_of(inputs, _WHERE)
-    reader = LayerActivation(forward_func, layer, device_ids)
+    head = LinearHead.of(layer)
+    reader = LayerActivation(forward_func, list(head.layers), device_ids)
     devices = device_ids or getattr(forward_func, "device_ids", None) or [0]
     parts = []
     batches = in_batches(count, internal_batch_size, _WHERE, inputs, additional_forward_args)
     total = -(-count // (internal_batch_size or count))
     for part, extra in tqdm(batches, _WHERE, total, disable=not show_progress):
-        with evaluating(forward_func), refusals(part), _hooked(layer, len(devices)):
-            parts.append(reader.attribute(part, extra, True))
-    return _checked_features(torch.cat(parts), count)
+        with evaluating(forward_func), refusals(part), _hooked(head, len(devices)) as received:
+            given = reader.attribute(part, extra, True)
+        rows = batch_of(part, _WHERE)
+        given = [_checked_features(features, rows) for features in given]
+        parts.append(head.join(given, _one_tensor(received, given)))
+    return torch.cat(parts)
 
 
 def replace_features(
     forward_func: Callable[..., Any],
-    layer: nn.Module,
+    layer: nn.Module | Sequence[nn.Module],
     inputs: Any,
     features: Tensor,
     additional_forward_args: Any = None,
@@ -93,19 +100,22 @@ def replace_features(
     Args:
         forward_func, layer, inputs, additional_forward_args, internal_batch_size: as
             :func:`read_features`.
-        features (Tensor): what the layer gets instead, in the shape of its input.
+        features (Tensor): what the layer gets instead, in the shape of its input; several layers
+            their own parts, as :func:`read_features` joins them.
 
     Returns:
         Tensor: logits, shape (B, C), detached.
     """
     forward_func, device = unwrapped(forward_func), features.device
+    head = LinearHead.of(layer)
+    head.split(features)  # refuses another width
     count = batch_of(inputs, _WHERE)
     logits = []
     for part, new, extra in in_batches(
         count, internal_batch_size, _WHERE, inputs, features, additional_forward_args
     ):
         part, extra = (_own(as_tuple(given), device) for given in (part, extra))
-        with evaluating(forward_func), torch.no_grad(), refusals(part), _hooked(layer, 1, new):
+        with evaluating(forward_func), torch.no_grad(), refusals(part), _hooked(head, 1, new):
             logits.append(logits_of(forward_func(*part, *extra)).detach().reshape(len(new), -1))
     return torch.cat(logits)
 
@@ -176,57 +186,85 @@ def _own(given: tuple[Any, ...], device: torch.device) -> tuple[Any, ...]:
 
 
 @contextmanager
-def _hooked(layer: nn.Module, most: int, features: Tensor | None = None) -> Iterator[None]:
-    """Count the layer's calls; hand it its input by position, as Captum reads it, or change it.
+def _hooked(
+    head: LinearHead, most: int, features: Tensor | None = None
+) -> Iterator[Sequence[list[Tensor]]]:
+    """Hand each layer its input by position, as Captum reads it, or change it; yield what came.
 
-    This hook is registered before Captum's, so a head called as ``head(input=x)`` looks to
-    Captum like one called as ``head(x)``.
+    These hooks are registered before Captum's, so a head called as ``head(input=x)`` looks to
+    Captum like one called as ``head(x)``. What came is held until the pass is over: the memory of
+    a tensor that is let go is handed out again, and two inputs would look like one.
     """
-    calls = 0
+    received: list[list[Tensor]] = [[] for _ in head.layers]
     changed: list[tuple[Tensor, Tensor]] = []
-
-    def hook(_: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        nonlocal calls
-        calls += 1
-        if not args:
-            name = "input" if "input" in kwargs else next(iter(kwargs))
-            args, kwargs = (kwargs[name],), {k: v for k, v in kwargs.items() if k != name}
-        if features is not None:
-            received = args[0].data  # unseen by autograd
-            if any(step == 0 and size > 1 for step, size in zip(*_layout(received), strict=True)):
-                return (features.to(received), *args[1:]), kwargs  # an expanded view: no room
-            changed.append((received, received.clone()))
-            received.copy_(features)
-        return args, kwargs
-
-    handle = layer.register_forward_pre_hook(hook, with_kwargs=True)
+    parts = [None] * len(received) if features is None else head.split(features)
+    handles = [
+        layer.register_forward_pre_hook(_hook(came, part, changed), with_kwargs=True)
+        for layer, came, part in zip(head.layers, received, parts, strict=True)
+    ]
+    calls = dict(zip(head.layers, received, strict=True))
     try:
-        yield
-    except AssertionError as error:
-        if calls or "hook" not in str(error):  # the model's own assertion, not Captum's
+        yield received
+    except (AssertionError, KeyError) as error:  # Captum's, for none or some, or the model's own
+        missing = [layer for layer, came in calls.items() if not came]
+        none = isinstance(error, AssertionError) and not any(received) and "hook" in str(error)
+        some = isinstance(error, KeyError) and any(received) and missing
+        if not (none or some):
             raise
-        raise _never_called(layer) from error
+        raise _never_called(*missing) from error
     finally:
-        handle.remove()
+        for handle in handles:
+            handle.remove()
         with torch.inference_mode():  # where alone its own tensors can be changed
             for tensor, original in reversed(changed):
                 tensor.copy_(original)
-    if not calls:
-        raise _never_called(layer)
-    if calls > most:
-        raise SINGRuntimeError(
-            expected(
-                _WHERE,
-                "layer",
-                "to be called once in a forward pass",
-                f"{calls} calls of {layer}",
-                "A layer that is used several times has no one input; name another layer",
+    for layer, came in calls.items():
+        if not came:
+            raise _never_called(layer)
+        if len(came) > most:
+            raise SINGRuntimeError(
+                expected(
+                    _WHERE,
+                    "layer",
+                    "to be called once in a forward pass",
+                    f"{len(came)} calls of {layer}",
+                    "A layer that is used several times has no one input; name another layer",
+                )
             )
-        )
+
+
+def _hook(
+    received: list[Tensor], features: Tensor | None, changed: list[tuple[Tensor, Tensor]]
+) -> Callable[..., Any]:
+    """Note what a layer receives, and hand on ``features`` in its place, in its own memory."""
+
+    def hook(_: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        if not args:
+            name = "input" if "input" in kwargs else next(iter(kwargs))
+            args, kwargs = (kwargs[name],), {k: v for k, v in kwargs.items() if k != name}
+        received.append(args[0])
+        if features is not None:
+            memory = args[0].data  # unseen by autograd
+            new = features.reshape(memory.shape).to(memory)
+            if any(step == 0 and size > 1 for step, size in zip(*_layout(memory), strict=True)):
+                return (new, *args[1:]), kwargs  # an expanded view: no room
+            changed.append((memory, memory.clone()))
+            memory.copy_(new)
+        return args, kwargs
+
+    return hook
 
 
 def _layout(tensor: Tensor) -> tuple[tuple[int, ...], tuple[int, ...]]:
     return tensor.stride(), tuple(tensor.shape)
+
+
+def _one_tensor(received: Sequence[list[Tensor]], given: Sequence[Tensor]) -> bool:
+    """Whether all layers were handed the same memory, and nothing wrote to it in between."""
+    places = [{(t.device, t.data_ptr(), _layout(t)) for t in came} for came in received]
+    return all(places[0] == other for other in places) and all(
+        torch.equal(given[0], other) for other in given
+    )
 
 
 @contextmanager
@@ -279,13 +317,13 @@ def _checked_features(features: Tensor, count: int) -> Tensor:
     return features
 
 
-def _never_called(layer: nn.Module) -> SINGRuntimeError:
+def _never_called(*layers: nn.Module) -> SINGRuntimeError:
     return SINGRuntimeError(
         expected(
             _WHERE,
             "layer",
             "to be called in the model's forward pass",
-            f"no call of {layer}",
+            f"no call of {' and '.join(map(str, layers))}",
             "If the model applies its weight by F.linear, call the layer itself instead; otherwise "
             "name the layer that the model uses",
         )

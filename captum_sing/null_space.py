@@ -12,8 +12,9 @@ import torch
 from torch import Tensor, nn
 
 from captum_sing.errors import NoNullSpaceError, SINGTypeError, SINGValueError, expected
+from captum_sing.linear import LinearHead
 
-__all__ = ["INVARIANTS", "NullSpace", "head_weight"]
+__all__ = ["INVARIANTS", "NullSpace"]
 
 INVARIANTS = ("logits", "probabilities")
 
@@ -103,9 +104,7 @@ class NullSpace:
                     "weight",
                     f"of a rank below its width of {width}",
                     f"rank {rank} from {rows.shape[0]} rows",
-                    "This head sees every direction of its input. Ask for an approximate null "
-                    "space with energy=0.99, for fewer classes with classes=[...] or target=..., "
-                    'or for invariance to a shift of all logits with invariant_to="probabilities"',
+                    _ways_on(len(rows), width, energy, invariant_to),
                 )
             )
         return cls(
@@ -120,7 +119,7 @@ class NullSpace:
     @classmethod
     def from_layer(
         cls,
-        layer: nn.Module,
+        layer: nn.Module | Sequence[nn.Module],
         *,
         rtol: float | None = None,
         energy: float | None = None,
@@ -129,6 +128,10 @@ class NullSpace:
     ) -> NullSpace:
         """The null space of a linear layer or 1x1 convolution; arguments as :meth:`from_weight`.
 
+        For a list of layers whose outputs the model averages, it is that of their joint map, over
+        their concatenated inputs. Where the model hands them all the same tensor, use
+        ``NullSpace.from_weight`` with the mean of their weights.
+
         Example::
 
             >>> import torch
@@ -136,7 +139,11 @@ class NullSpace:
             12
         """
         return cls.from_weight(
-            head_weight(layer), rtol=rtol, energy=energy, classes=classes, invariant_to=invariant_to
+            LinearHead.of(layer).weight(),
+            rtol=rtol,
+            energy=energy,
+            classes=classes,
+            invariant_to=invariant_to,
         )
 
     @property
@@ -236,32 +243,19 @@ class NullSpace:
         )
 
 
-def head_weight(layer: nn.Module) -> Tensor:
-    """The weight of a linear map over features, shape (C, D).
-
-    Args:
-        layer (nn.Module): ``nn.Linear``, or ``nn.Conv2d`` with a 1x1 kernel, stride 1, one group.
-
-    Raises:
-        SINGTypeError: any other layer.
-    """
-    if isinstance(layer, nn.Linear):
-        return layer.weight.detach()
-    if (
-        isinstance(layer, nn.Conv2d)
-        and layer.kernel_size == (1, 1)
-        and layer.stride == (1, 1)
-        and layer.groups == 1
-    ):
-        return layer.weight.detach().flatten(1)
-    raise SINGTypeError(
-        expected(
-            "NullSpace.from_layer",
-            "layer",
-            "to be a linear map (nn.Linear, or nn.Conv2d with a 1x1 kernel)",
-            type(layer).__name__,
-            "Name the last linear layer, or use NullSpace.from_weight with its matrix",
-        )
+def _ways_on(classes: int, width: int, energy: float | None, invariant_to: str) -> str:
+    approximate = "energy=0.99" if energy is None else f"an energy below {energy:g}"
+    shift = 'invariant_to="probabilities"'
+    if invariant_to == "probabilities":
+        shift = f"{shift} alone frees one direction at most, and here none"
+    elif classes > width:
+        shift += " frees one direction at most, and none in most heads of more classes than width"
+    else:
+        shift += ", invariance to a shift of all logits, frees one direction"
+    return (
+        "This head sees every direction of its input. Ask for an approximate null space with "
+        f"{approximate}, or for fewer than {width} classes with classes=[...] or target=...; "
+        f"{shift}"
     )
 
 

@@ -10,7 +10,7 @@ from captum.attr import LayerAttribution
 from captum.log import log_usage
 from torch import Tensor, nn
 
-from captum_sing.baselines import conditional_baseline
+from captum_sing.baselines import deviation
 from captum_sing.checks import (
     check_baselines,
     check_call,
@@ -26,11 +26,12 @@ from captum_sing.evidence import describe
 from captum_sing.head import find_head, resolve_layer
 from captum_sing.hooks import as_tuple, read_features, replace_features
 from captum_sing.inputs import batch_of, check_size, in_batches
-from captum_sing.null_space import NullSpace, head_weight
+from captum_sing.linear import LinearHead
+from captum_sing.null_space import NullSpace
 from captum_sing.steering import steer
 from captum_sing.targets import ImageSpaces
 from captum_sing.translator import LinearTranslator
-from captum_sing.verification import Verification, logit_drift
+from captum_sing.verification import Verification, measure
 
 __all__ = ["SING", "SINGAttribution"]
 
@@ -62,8 +63,12 @@ class SING(LayerAttribution):
 
     Args:
         forward_func (callable): the classifier, or any function of its inputs that runs it.
-        layer (nn.Module, str or None): the head, an ``nn.Linear`` or 1x1 convolution, or its
-            dotted name. None finds it (see :func:`captum_sing.find_head`).
+        layer (nn.Module, str, list of them, or None): the head, an ``nn.Linear`` or 1x1
+            convolution, or its dotted name. None finds it (see :func:`captum_sing.find_head`).
+            Several heads whose outputs the model *averages* are listed, and analysed as the one
+            linear map that they are: the feature is then their inputs beside each other, shape
+            (B, D1 + ... + Dn), of which ``.split([D1, ..., Dn], dim=1)`` gives each head's part;
+            or, where the model hands all of them the same tensor, that tensor.
         translator (LinearTranslator): from the head's input to the space of ``concepts``.
         concepts (ConceptBank): the words.
         encoder (ImageTextEncoder, optional): for free-text prompts.
@@ -89,7 +94,7 @@ class SING(LayerAttribution):
     def __init__(
         self,
         forward_func: Callable[..., Any],
-        layer: nn.Module | str | None,
+        layer: nn.Module | str | Sequence[nn.Module | str] | None,
         translator: LinearTranslator,
         concepts: ConceptBank,
         *,
@@ -98,16 +103,20 @@ class SING(LayerAttribution):
         device_ids: list[int] | None = None,
     ) -> None:
         check_parts(forward_func, translator, concepts, encoder)
-        resolved = None if layer is None else resolve_layer(forward_func, layer)
+        resolved: nn.Module | list[nn.Module] | None = None
+        if isinstance(layer, Sequence) and not isinstance(layer, str):
+            resolved = [resolve_layer(forward_func, one) for one in layer]
+        elif layer is not None:
+            resolved = resolve_layer(forward_func, layer)
         super().__init__(forward_func, resolved, device_ids)
-        self.layer: nn.Module | None = resolved
+        self.layer: nn.Module | list[nn.Module] | None = resolved
         self.translator = translator
         self.concepts = concepts
         self.encoder = encoder
         self._given_space = null_space
         self._cached: tuple[Tensor, NullSpace] | None = None
         if resolved is not None:
-            check_width(head_weight(resolved).shape[1], translator, null_space)
+            check_width(LinearHead.of(resolved), translator, null_space)
 
     @classmethod
     def get_name(cls) -> str:
@@ -162,14 +171,14 @@ class SING(LayerAttribution):
         text = None if prompt is None else self.concepts.embed(prompt, self.encoder)
         if text is not None:
             check_steering(text, image_score, count, self.concepts.embedding_dim)
-        layer = self._head(inputs, additional_forward_args)
+        head = self._head(inputs, additional_forward_args)
         device = self.translator.weight.device
-        spaces = self._null_spaces(layer, target, count).to(device)
+        spaces = self._null_spaces(head, target, count).to(device)
 
         def read(batch: Any) -> Tensor:
             return read_features(
                 self.forward_func,
-                layer,
+                head.layers,
                 batch,
                 additional_forward_args,
                 device_ids=self.device_ids,
@@ -178,12 +187,13 @@ class SING(LayerAttribution):
             )
 
         received = read(inputs)
+        check_width(head, self.translator, self._given_space, received.shape[1])
         features = received.flatten(1).to(device).double()
         in_sample = self.translator.knows(features)
         if isinstance(baselines, (Tensor, tuple)):
             baselines = self._donors(baselines, inputs, count, read).to(features)
             in_sample = in_sample | self.translator.knows(baselines)
-        about = self._about(features, baselines, spaces)
+        about = deviation(features, baselines, spaces, self.translator)
         removed = ignored = spaces.each(NullSpace.project, about)
         if baselines is None and self.translator.has_statistics:
             # evidence is taken about the mean: zero would put one constant into every image
@@ -236,7 +246,8 @@ class SING(LayerAttribution):
 
         Returns:
             Verification: relative drift of the null perturbation, and of a random and a principal
-            one of the same norm, through the real model.
+            one of the same norm, through the real model; and what of the logits the head alone
+            does not make.
         """
         perturbations, _ = self.attribute(
             inputs,
@@ -245,51 +256,43 @@ class SING(LayerAttribution):
             additional_forward_args,
             internal_batch_size=internal_batch_size,
         )
-        layer = self._head(inputs, additional_forward_args)
-        flat = perturbations.flatten(1)
-        spaces = self._null_spaces(layer, target, len(flat)).to(flat.device)
-        noise = torch.randn(flat.shape, generator=torch.Generator().manual_seed(seed)).to(flat)
-        size = flat.norm(dim=1, keepdim=True)
-        visible = noise - spaces.each(NullSpace.project, noise)
-        random, principal = (
-            (direction / direction.norm(dim=1, keepdim=True) * size).view_as(perturbations)
-            for direction in (noise, visible)
-        )
+        head = self._head(inputs, additional_forward_args)
         features = read_features(
             self.forward_func,
-            layer,
+            head.layers,
             inputs,
             additional_forward_args,
             device_ids=self.device_ids,
             internal_batch_size=internal_batch_size,
         )
-        before, *after = (
-            replace_features(
+
+        def run(replaced: Tensor) -> Tensor:
+            return replace_features(
                 self.forward_func,
-                layer,
+                head.layers,
                 inputs,
-                features + change,
+                replaced,
                 additional_forward_args,
                 internal_batch_size=internal_batch_size,
-            ).cpu()
-            for change in (0.0, perturbations, random, principal)
-        )
-        return Verification(*(spaces.each(logit_drift, before, moved) for moved in after))
+            )
 
-    def _head(self, inputs: Any, additional_forward_args: Any) -> nn.Module:
-        """The layer, found at the first call if none was given."""
+        spaces = self._null_spaces(head, target, len(features))
+        return measure(run, head, features, perturbations, spaces, seed)
+
+    def _head(self, inputs: Any, additional_forward_args: Any) -> LinearHead:
+        """The layers, found at the first call if none was given."""
         if self.layer is None:
             few, extra = next(
                 in_batches(batch_of(inputs, "SING"), 2, "SING", inputs, additional_forward_args)
             )
             example = (*as_tuple(few), *as_tuple(extra))
             self.layer = find_head(self.forward_func, example).module
-        weight = head_weight(self.layer)
-        check_width(weight.shape[1], self.translator, self._given_space)
-        return self.layer
+        head = LinearHead.of(self.layer)
+        check_width(head, self.translator, self._given_space)
+        return head
 
-    def _null_spaces(self, layer: nn.Module, target: Any, count: int) -> ImageSpaces:
-        weight = head_weight(layer)
+    def _null_spaces(self, head: LinearHead, target: Any, count: int) -> ImageSpaces:
+        weight = head.weight(self.translator.feature_dim)
         if target is not None:
             rtol = None if self._given_space is None else self._given_space.rtol
             return ImageSpaces.of_targets(weight, target, count, rtol)
@@ -309,18 +312,6 @@ class SING(LayerAttribution):
         if len(first) != count:  # what else the model takes is as long as the inputs
             baselines = tuple(t.expand(count, *t.shape[1:]) for t in as_tuple(baselines))
         return read(baselines).flatten(1)
-
-    def _about(self, features: Tensor, baselines: Any, spaces: ImageSpaces) -> Tensor:
-        """The feature minus its baseline, for each kind of baseline."""
-        if baselines is None:
-            return features
-        if isinstance(baselines, Tensor):
-            return features - baselines
-        if baselines == "mean":
-            return features - self.translator.mean
-        return features - spaces.each(
-            lambda space, rows: conditional_baseline(rows, space, self.translator), features
-        )
 
 
 def _equal(stored: Tensor, weight: Tensor) -> bool:

@@ -9,8 +9,9 @@ from sklearn.linear_model import Ridge
 from torch import Tensor
 
 from captum_sing import LinearTranslator, NullSpace
-from captum_sing.baselines import conditional_baseline
+from captum_sing.baselines import conditional_baseline, deviation
 from captum_sing.errors import SINGRuntimeError
+from captum_sing.targets import ImageSpaces
 from captum_sing.testing import ToyHead, toy_heads
 
 HEADS = toy_heads()
@@ -111,3 +112,18 @@ def test_needs_statistics(space: NullSpace) -> None:
     bare = LinearTranslator(torch.eye(width), torch.zeros(width), torch.zeros(width))
     with pytest.raises(SINGRuntimeError, match=r"feature_covariance: .*with_statistics"):
         conditional_baseline(torch.ones(2, width), space, bare)
+
+
+def test_deviation_is_from_each_kind_of_baseline(space: NullSpace) -> None:
+    features = world(space, copied=1.0, own=1.0, seed=0)[:7]
+    translator = translator_of(world(space, copied=1.0, own=1.0, seed=3))
+    donors, spaces = gaussian(7, space.width, seed=4), ImageSpaces.same(space, 7)
+    for baselines, subtracted in (
+        (None, torch.zeros(space.width)),
+        ("mean", translator.mean),
+        ("conditional", conditional_baseline(features, space, translator)),
+        (donors, donors),
+        (donors[:1], donors[0]),
+    ):
+        ours = deviation(features, baselines, spaces, translator)
+        torch.testing.assert_close(ours, features - subtracted)

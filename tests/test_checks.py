@@ -11,6 +11,7 @@ from torch import nn
 from captum_sing.checks import check_call, check_parts, check_steering, check_width
 from captum_sing.concepts import ConceptBank
 from captum_sing.errors import SINGTypeError, SINGValueError
+from captum_sing.linear import LinearHead
 from captum_sing.null_space import NullSpace
 from captum_sing.testing import ToyEncoder
 from captum_sing.translator import LinearTranslator
@@ -73,19 +74,34 @@ class TestParts:
 
 class TestWidth:
     SPACE = NullSpace.from_weight(torch.eye(3, 12))
+    HEAD = LinearHead.of(nn.Linear(12, 3))
+    TWO = LinearHead.of([nn.Linear(12, 3), nn.Linear(12, 3)])
 
     def test_of_the_head_passes(self) -> None:
-        check_width(12, translator(), self.SPACE)
-        check_width(12, translator(), None)
+        check_width(self.HEAD, translator(), self.SPACE)
+        check_width(self.HEAD, translator(), None, 12)
+        for width in (24, 12):
+            check_width(self.TWO, translator(width=width), None)
 
     def test_of_another_translator_is_refused(self) -> None:
-        message = "translator for the head's input of width 12, got one for width 9. It belongs"
+        message = "translator for the head's input of width 12, got one for width 9. .*layer.$"
         with pytest.raises(SINGValueError, match=message):
-            check_width(12, translator(width=9), self.SPACE)
+            check_width(self.HEAD, translator(width=9), self.SPACE)
+        with pytest.raises(SINGValueError, match="of width 24 or 12, got one for width 9"):
+            check_width(self.TWO, translator(width=9), None)
 
     def test_of_another_null_space_is_refused(self) -> None:
         with pytest.raises(SINGValueError, match="null_space .* width 9, got one for width 12"):
-            check_width(9, translator(width=9), self.SPACE)
+            check_width(LinearHead.of(nn.Linear(9, 3)), translator(width=9), self.SPACE)
+        with pytest.raises(SINGValueError, match="null_space .* width 24, got one for width 12"):
+            check_width(self.TWO, translator(width=24), self.SPACE)
+
+    def test_of_what_several_layers_read_is_told_by_what_they_read(self) -> None:
+        check_width(self.TWO, translator(), None, 12)
+        with pytest.raises(
+            SINGValueError, match="width 12, got one for width 24. .* all the same tensor"
+        ):
+            check_width(self.TWO, translator(width=24), None, 12)
 
 
 class TestCall:

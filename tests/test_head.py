@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -23,7 +24,7 @@ from captum_sing.errors import (
 )
 from captum_sing.head import find_head, resolve_layer
 from captum_sing.hooks import logits_of, read_features
-from captum_sing.null_space import head_weight
+from captum_sing.linear import head_weight
 from captum_sing.testing import ToyClassifier
 
 IMAGES = torch.randn(2, 3, 32, 32, generator=torch.Generator().manual_seed(0))
@@ -166,10 +167,115 @@ def test_lists_candidates_where_something_comes_after(after: Any, listed: str) -
         find_head(model, IMAGES)
 
 
-def test_names_averaged_heads() -> None:
-    model = timm.create_model("deit_tiny_distilled_patch16_224", num_classes=7, img_size=32)
-    with pytest.raises(HeadNotFoundError, match="mean of the heads head and head_dist"):
-        find_head(model, IMAGES)
+class Averaged(nn.Module):
+    """Heads of several widths, called before other layers of the same number of outputs."""
+
+    def __init__(self, widths: tuple[int, ...] = (12, 30, 7), merge: Any = None) -> None:
+        super().__init__()
+        self.necks = nn.ModuleList(nn.Linear(3072, width) for width in widths)
+        self.heads = nn.ModuleList(nn.Linear(width, 5) for width in widths)
+        self.auxiliary = nn.Sequential(nn.Linear(12, 5), nn.Linear(5, 5))
+        self.merge = merge or (lambda outputs: torch.stack(outputs).mean(dim=0))
+
+    def forward(self, images: Tensor) -> Tensor:
+        features = [neck(images.flatten(1)) for neck in self.necks]
+        outputs = [head(f) for head, f in zip(self.heads, features, strict=True)]
+        self.auxiliary(features[0])
+        return self.merge(outputs)
+
+
+AVERAGED = r"is the mean of the heads .*\. Pass layer=\[(.*)\], which is analysed jointly\.$"
+
+
+def listed(model: nn.Module, images: Tensor = IMAGES) -> str:
+    """The list that the error says to pass."""
+    with untouched(model), pytest.raises(HeadNotFoundError, match=AVERAGED) as caught:
+        find_head(model, images)
+    found = re.search(AVERAGED, str(caught.value))
+    return found[1] if found else ""
+
+
+def distilled() -> nn.Module:
+    return timm.create_model("deit_tiny_distilled_patch16_224", num_classes=7, img_size=32)
+
+
+class TestAveragedHeads:
+    def test_are_named_as_the_list_to_pass(self) -> None:
+        model = distilled()
+        assert listed(model) == "'head', 'head_dist'"
+        with pytest.raises(HeadNotFoundError, match="mean of the heads head and head_dist"):
+            find_head(model, IMAGES)
+
+    @pytest.mark.parametrize("widths", [(12, 30), (12, 30, 7), (12, 12, 12, 12)])
+    def test_of_any_width_and_number(self, widths: tuple[int, ...]) -> None:
+        torch.manual_seed(0)
+        model = Averaged(widths)
+        names = [f"heads.{i}" for i in range(len(widths))]
+        assert listed(model) == repr(names)[1:-1]
+        assert [resolve_layer(model, name) for name in names] == list(model.heads)
+
+    @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
+    def test_in_other_precisions(self, dtype: torch.dtype) -> None:
+        torch.manual_seed(0)
+        assert listed(Averaged().to(dtype), IMAGES.to(dtype)) == "'heads.0', 'heads.1', 'heads.2'"
+
+    def test_behind_data_parallel(self) -> None:
+        model = nn.DataParallel(Averaged((12, 30)))
+        assert listed(model) == "'heads.0', 'heads.1'"
+        assert resolve_layer(model, "heads.1") is model.module.heads[1]
+
+    @pytest.mark.parametrize("scale", [0.0, 1e-9])
+    def test_that_are_zero_or_nearly(self, scale: float) -> None:
+        """Outputs that are all alike say nothing; what the library names does."""
+        model = distilled()
+        for head in (model.head, model.head_dist):
+            nn.init.normal_(head.weight, std=scale)
+            nn.init.zeros_(head.bias)
+        assert listed(model) == "'head', 'head_dist'"
+
+    def test_small_outputs_are_compared_by_their_own_size(self) -> None:
+        torch.manual_seed(0)
+        model = Averaged(merge=lambda outputs: 0.3 * outputs[0] + 0.3 * outputs[1])
+        for head in model.heads:
+            head.weight.data *= 1e-9
+            head.bias.data.zero_()
+        with pytest.raises(HeadNotFoundError, match="differs from that of every linear layer"):
+            find_head(model, IMAGES)
+
+    @pytest.mark.parametrize(
+        "merge",
+        {
+            "sum": lambda y: y[0] + y[1],
+            "weighted": lambda y: 0.6 * y[0] + 0.4 * y[1],
+            "one and a scaled one": lambda y: y[0] + 0.5 * y[1],
+            "temperature": lambda y: y[0] / 2,
+            "largest": lambda y: torch.stack(y).amax(dim=0),
+            "mean of probabilities": lambda y: torch.stack(y).softmax(dim=-1).mean(dim=0),
+        }.items(),
+        ids=lambda item: item[0],
+    )
+    def test_other_ways_to_merge_are_no_mean(self, merge: tuple[str, Any]) -> None:
+        torch.manual_seed(0)
+        model = Averaged(merge=merge[1])
+        with pytest.raises(HeadNotFoundError, match="differs from that of every .* explicitly"):
+            find_head(model, IMAGES)
+
+    def test_one_head_on_two_views_is_no_pair(self) -> None:
+        class TwoViews(ToyClassifier):
+            def forward(self, images: Tensor) -> Tensor:
+                both = [super(TwoViews, self).forward(view) for view in (images, images.flip(-1))]
+                return torch.stack(both).mean(dim=0)
+
+        with pytest.raises(HeadNotFoundError, match="differs from that of every linear layer"):
+            find_head(TwoViews(), IMAGES)
+
+    def test_says_where_the_library_disagrees(self) -> None:
+        torch.manual_seed(0)
+        model = Averaged((12, 30))
+        model.pretrained_cfg = {"classifier": ("heads.0", "auxiliary.1")}
+        named = r"heads\.0 and heads\.1; its library names heads\.0 and auxiliary\.1\. Pass"
+        with pytest.raises(HeadNotFoundError, match=named):
+            find_head(model, IMAGES)
 
 
 def test_names_a_weight_applied_as_a_function() -> None:

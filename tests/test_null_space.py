@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,7 +12,7 @@ from torch import Tensor, nn
 
 from captum_sing import NullSpace
 from captum_sing.errors import NoNullSpaceError, SINGTypeError, SINGValueError
-from captum_sing.null_space import head_weight
+from captum_sing.linear import head_weight
 from captum_sing.testing import ToyHead, toy_heads
 
 HEADS = toy_heads()
@@ -325,14 +326,25 @@ def test_equal_rows_have_one_probability(count: int) -> None:
         NullSpace.from_weight(weight, invariant_to="probabilities")
 
 
-@pytest.mark.parametrize("shape", [(4, 4), (9, 4)])
-def test_a_head_without_a_null_space_names_the_ways_on(shape: tuple[int, int]) -> None:
-    with pytest.raises(
-        NoNullSpaceError,
-        match=r"rank below its width of 4, got rank 4 from \d rows\. .*"
-        r"energy=0\.99.*classes=\[\.\.\.\].*invariant_to=\"probabilities\"",
-    ):
-        NullSpace.from_weight(gaussian(*shape))
+@pytest.mark.parametrize(
+    ("shape", "options", "ways"),
+    [
+        ((4, 4), {}, r"energy=0\.99, .* invariance to a shift of all logits, frees one direction"),
+        ((9, 4), {}, r"energy=0\.99, .* most heads of more classes than width"),
+        ((9, 4), {"invariant_to": "probabilities"}, r"energy=0\.99, .* at most, and here none"),
+        ((9, 4), {"energy": 1.0}, r"an energy below 1, .* at most"),
+        ((9, 4), {"classes": range(5)}, r"energy=0\.99, .* more classes than width"),
+    ],
+)
+def test_a_head_without_a_null_space_names_the_ways_on(
+    shape: tuple[int, int], options: dict[str, Any], ways: str
+) -> None:
+    with pytest.raises(NoNullSpaceError, match=r"below its width of 4, got rank 4 from \d rows\. "):
+        NullSpace.from_weight(gaussian(*shape), **options)
+    with pytest.raises(NoNullSpaceError, match=ways) as raised:
+        NullSpace.from_weight(gaussian(*shape), **options)
+    assert "fewer than 4 classes with classes=[...] or target=..." in str(raised.value)
+    assert 'invariant_to="probabilities"' in str(raised.value)
 
 
 @pytest.mark.parametrize(

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from captum_sing import NullSpace, Verification
+from captum_sing.linear import LinearHead
+from captum_sing.targets import ImageSpaces
 from captum_sing.testing import toy_heads
-from captum_sing.verification import logit_drift
+from captum_sing.verification import logit_drift, measure
 
 HEADS = toy_heads()
 C = 5
@@ -94,7 +97,61 @@ def test_is_rounding_noise_for_removal_and_large_for_the_rest(name: str) -> None
     assert other.min() > 1000 * null.max()
 
 
+def linear_head(classes: int = C) -> nn.Linear:
+    head = nn.Linear(12, classes)
+    nn.init.normal_(head.weight, generator=torch.Generator().manual_seed(3))
+    return head.requires_grad_(False)
+
+
+class TestMeasure:
+    HEAD = linear_head()
+    FEATURES = gaussian(4, 12) + 1
+    SPACE = NullSpace.from_layer(HEAD)
+    SPACES = ImageSpaces.same(SPACE, 4)
+    REMOVED = -SPACE.project(FEATURES)
+
+    def measure(
+        self, run: Callable[[Tensor], Tensor], perturbations: Tensor = REMOVED, seed: int = 0
+    ) -> Verification:
+        head = LinearHead.of(self.HEAD)
+        return measure(run, head, self.FEATURES, perturbations, self.SPACES, seed)
+
+    def test_compares_with_perturbations_of_the_same_size(self) -> None:
+        seen: list[Tensor] = []
+
+        def run(features: Tensor) -> Tensor:
+            seen.append(features - self.FEATURES)
+            return self.HEAD(features)
+
+        drift = self.measure(run)
+        assert drift.null.max() < 1e-6 < 1e-2 < min(drift.random.min(), drift.principal.min())
+        assert drift.residual.max() < 1e-6
+        none, *others = seen
+        assert not none.any()
+        for other in others:
+            torch.testing.assert_close(other.norm(dim=1), self.REMOVED.norm(dim=1))
+        assert self.SPACE.project(others[2]).norm() < 1e-5 < self.SPACE.project(others[1]).norm()
+        assert not torch.allclose(self.measure(run, seed=1).random, drift.random)
+
+    def test_residual_is_what_the_head_alone_does_not_make(self) -> None:
+        drift = self.measure(lambda f: 2 * self.HEAD(f))
+        torch.testing.assert_close(drift.residual, torch.full_like(drift.residual, 0.5))
+        assert drift.null.max() < 1e-6
+        other = linear_head(C + 1)
+        residual = self.measure(lambda f: other(f)).residual
+        assert residual.shape == (4,) and residual.isinf().all()
+
+
+def test_tells_of_a_residual_above_rounding() -> None:
+    rounding, other = torch.tensor([0.01, math.nan]), torch.tensor([0.3, math.nan])
+    text = "relative logit drift: null 1.0e-02, random 1.0e-02, principal 1.0e-02"
+    assert str(Verification(rounding, rounding, rounding, rounding)) == text
+    assert str(Verification(rounding, rounding, rounding, other)) == (
+        f"{text}; the head alone does not make the model's logits: residual 3.0e-01"
+    )
+
+
 def test_prints_means_that_pass_over_nan() -> None:
     drift = torch.tensor([1e-7, 3e-7, math.nan])
-    text = str(Verification(drift, torch.tensor([0.5]), torch.tensor([2.0])))
+    text = str(Verification(drift, torch.tensor([0.5]), torch.tensor([2.0]), drift))
     assert text == "relative logit drift: null 2.0e-07, random 5.0e-01, principal 2.0e+00"
