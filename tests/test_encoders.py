@@ -10,68 +10,23 @@ from typing import Any
 import open_clip
 import pytest
 import torch
+from huggingface_hub import constants
 from PIL import Image
 from safetensors.torch import load_file, save_file
-from tokenizers import Tokenizer, models, pre_tokenizers, processors
+from tiny_models import WORDS, at_random, configuration, random_clip, write_open_clip
 
 from captum_sing.concepts import ConceptBank
 from captum_sing.encoders import ImageTextEncoder, OpenCLIPEncoder
 from captum_sing.errors import SINGError, SINGFileError, SINGNameError, SINGValueError
 from captum_sing.testing import ToyEncoder
 
-WORDS = ("a", "photo", "of", "red", "blue", "green", "star", "moon")
 ARCHITECTURE = "captum-sing-tiny"
 IMAGES = torch.randn(3, 3, 16, 16, generator=torch.Generator().manual_seed(0))
 
 
-def configuration() -> dict[str, Any]:
-    return {
-        "embed_dim": 12,
-        "vision_cfg": {"image_size": 16, "layers": 1, "width": 16, "patch_size": 8,
-                       "head_width": 8},
-        "text_cfg": {"context_length": 10, "vocab_size": len(WORDS) + 4, "width": 16, "heads": 2,
-                     "layers": 1, "hf_tokenizer_name": "tokenizer-of-this-folder"},
-    }  # fmt: skip
-
-
-def write_tokenizer(folder: Path) -> None:
-    """One token a word; the highest id ends a text, where CLIP reads it."""
-    vocabulary = {w: i for i, w in enumerate(("<pad>", "<unk>", *WORDS, "<bos>", "<eos>"))}
-    tokenizer = Tokenizer(models.WordLevel(vocabulary, unk_token="<unk>"))
-    tokenizer.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
-    ends = [(token, vocabulary[token]) for token in ("<bos>", "<eos>")]
-    tokenizer.post_processor = processors.TemplateProcessing("<bos> $A <eos>", None, ends)
-    tokenizer.add_special_tokens(["<pad>", "<unk>", "<bos>", "<eos>"])
-    tokenizer.save(str(folder / "tokenizer.json"))
-    special = {f"{kind}_token": f"<{kind}>" for kind in ("pad", "unk", "bos", "eos")}
-    settings = {"tokenizer_class": "PreTrainedTokenizerFast", "model_max_length": 10, **special}
-    (folder / "tokenizer_config.json").write_text(json.dumps(settings))
-
-
-def write_clip(folder: Path, seed: int) -> Path:
-    folder.mkdir(parents=True)
-    preprocessing = {"mean": [0.5] * 3, "std": [0.5] * 3, "interpolation": "bicubic",
-                     "resize_mode": "shortest"}  # fmt: skip
-    settings = {"model_cfg": configuration(), "preprocess_cfg": preprocessing}
-    (folder / "open_clip_config.json").write_text(json.dumps(settings))
-    write_tokenizer(folder)
-    torch.manual_seed(seed)
-    save_file(random_clip().state_dict(), folder / "open_clip_model.safetensors")
-    return folder
-
-
-def random_clip() -> open_clip.CLIP:
-    settings = configuration()
-    model = open_clip.CLIP(settings["embed_dim"], settings["vision_cfg"], settings["text_cfg"])
-    for parameter in model.parameters():
-        if parameter.dim() > 1:
-            torch.nn.init.normal_(parameter, std=0.5)
-    return model.eval()
-
-
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_clip(tmp_path_factory.mktemp("clips") / "tiny", seed=0)
+    return write_open_clip(tmp_path_factory.mktemp("clips") / "tiny", seed=0)
 
 
 @pytest.fixture(scope="module")
@@ -165,14 +120,74 @@ class TestFolder:
             encoder.encode_text(texts)
 
 
+def test_siglip_in_a_folder(tmp_path: Path) -> None:
+    """Its text tower reads both ways and pools the last token; its logits have a bias."""
+    text = configuration()["text_cfg"] | {"no_causal_mask": True, "pool_type": "last"}
+    folder = write_open_clip(tmp_path / "siglip", 0)
+    settings = configuration() | {"text_cfg": text, "init_logit_bias": -10.0}
+    path = folder / "open_clip_config.json"
+    path.write_text(
+        json.dumps(json.loads(path.read_text()) | {"model_cfg": settings | {"custom_text": True}})
+    )
+    reference = at_random(open_clip.CustomTextCLIP(**settings))
+    save_file(reference.state_dict(), folder / "open_clip_model.safetensors")
+    encoder = OpenCLIPEncoder(f"local-dir:{folder}")
+    texts = ["a red star", "blue moon"]
+    tokens = open_clip.get_tokenizer(f"local-dir:{folder}")(texts)
+    with torch.no_grad():
+        assert torch.allclose(encoder.encode_text(texts), reference.encode_text(tokens), atol=1e-5)
+        assert torch.allclose(
+            encoder.encode_image(IMAGES), reference.encode_image(IMAGES), atol=1e-5
+        )
+
+
 class TestName:
     def test_is_the_content_of_the_weights(
         self, encoder: OpenCLIPEncoder, copied: Path, tmp_path: Path
     ) -> None:
         assert encoder.name.startswith("open_clip/tiny@")
         assert OpenCLIPEncoder(f"local-dir:{copied}").name == encoder.name
-        other = write_clip(tmp_path / "tiny", seed=1)
+        other = write_open_clip(tmp_path / "tiny", seed=1)
         assert OpenCLIPEncoder(f"local-dir:{other}").name != encoder.name
+
+    @pytest.mark.parametrize(
+        ("file", "old", "new"),
+        [
+            ("open_clip_config.json", '"bicubic"', '"bilinear"'),
+            ("tokenizer.json", '"red"', '"rot"'),
+        ],
+    )
+    def test_is_what_reads_pictures_and_words_too(
+        self, encoder: OpenCLIPEncoder, copied: Path, file: str, old: str, new: str
+    ) -> None:
+        text = (copied / file).read_text()
+        (copied / file).write_bytes(text.replace("\n", "\r\n").encode())
+        assert OpenCLIPEncoder(f"local-dir:{copied}").name == encoder.name  # the same JSON
+        assert old in text
+        (copied / file).write_text(text.replace(old, new))
+        assert OpenCLIPEncoder(f"local-dir:{copied}").name != encoder.name
+
+    def test_of_a_repository_is_its_commit(
+        self, encoder: OpenCLIPEncoder, copied: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """In a cache laid out as the hub's client lays it out."""
+        monkeypatch.setattr(constants, "HF_HUB_CACHE", str(copied.parent))
+        config = copied / "open_clip_config.json"
+        text = config.read_text().replace("tokenizer-of-this-folder", "somebody/clip")
+        config.write_text(text)
+        repository, commit = copied.parent / "models--somebody--clip", "0123456789" * 4
+        snapshot = repository / "snapshots" / commit
+        shutil.copytree(copied, snapshot)
+        (repository / "refs").mkdir()
+        (repository / "refs" / "main").write_text(commit)
+        (repository / ".no_exist" / commit).mkdir(parents=True)
+        (repository / ".no_exist" / commit / "config.json").touch()  # it was asked for in vain
+        found = OpenCLIPEncoder("hf-hub:somebody/clip")
+        assert found.name == "open_clip/hf-hub:somebody/clip@012345678901"
+        assert torch.equal(found.encode_text(["a red star"]), encoder.encode_text(["a red star"]))
+        (snapshot / "open_clip_model.safetensors").unlink()
+        with pytest.raises(SINGFileError, match="hf-hub:somebody/clip .*or the connection"):
+            OpenCLIPEncoder("hf-hub:somebody/clip")
 
     def test_of_a_checkpoint_too(self, architecture: str, tmp_path: Path) -> None:
         names = []
@@ -227,6 +242,16 @@ class TestRefusals:
         weights["text_projection"] = torch.zeros(16, 13)
         save_file(weights, copied / "open_clip_model.safetensors")
         with pytest.raises(SINGFileError, match="RuntimeError"):
+            OpenCLIPEncoder(f"local-dir:{copied}")
+
+    @pytest.mark.parametrize("name", ["visual.positional_embedding", "positional_embedding"])
+    def test_weights_of_another_size_are_not_resized(self, copied: Path, name: str) -> None:
+        """Open_clip would interpolate positions, in silence."""
+        weights = load_file(copied / "open_clip_model.safetensors")
+        rows = 10 if name.startswith("visual") else 20  # of a grid of 3 by 3 and a class token
+        weights[name] = torch.randn(rows, 16)
+        save_file(weights, copied / "open_clip_model.safetensors")
+        with pytest.raises(SINGFileError, match=rf"{name} is of shape \({rows}, 16\), not"):
             OpenCLIPEncoder(f"local-dir:{copied}")
 
     def test_weights_that_lack_a_part(self, copied: Path) -> None:

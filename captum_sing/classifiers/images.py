@@ -13,7 +13,7 @@ from captum_sing.errors import SINGFileError, expected
 if TYPE_CHECKING:
     from PIL import Image
 
-__all__ = ["load_image"]
+__all__ = ["as_rgb", "load_image"]
 
 
 def load_image(path: str | Path) -> Image.Image:
@@ -28,13 +28,13 @@ def load_image(path: str | Path) -> Image.Image:
     Raises:
         SINGFileError: the file is missing, truncated, or no picture.
     """
-    from PIL import Image, ImageOps
+    from PIL import Image
 
     path = Path(path)
     try:
         with Image.open(path) as file:
             file.load()
-            return _to_rgb(ImageOps.exif_transpose(file))
+            return as_rgb(file)
     except Exception as error:  # decoders raise whatever the damage makes them trip over
         reason = textwrap.shorten(str(error), 200).rstrip(".") if path.exists() else "no such file"
         raise SINGFileError(
@@ -48,13 +48,17 @@ def load_image(path: str | Path) -> Image.Image:
         ) from error
 
 
-def _to_rgb(image: Image.Image) -> Image.Image:
-    from PIL import Image
+def as_rgb(image: Image.Image) -> Image.Image:
+    """A picture in memory, made upright and RGB as :func:`load_image` does it."""
+    from PIL import Image, ImageOps
 
+    image = ImageOps.exif_transpose(image)
     if image.mode == "F":
         raise ValueError("floating-point numbers of unknown range")
     if image.mode.startswith("I"):  # 16 bits, which convert() would cut off at 255
-        gray = (np.asarray(image) / 257).round().clip(0, 255)
+        values = np.asarray(image)
+        gray = (values / 257).round().clip(0, 255)
+        gray[values == image.info.get("transparency", -1)] = 255
         return Image.fromarray(gray.astype(np.uint8)).convert("RGB")
     if image.mode.endswith(("A", "a")) or "transparency" in image.info:
         white = Image.new("RGBA", image.size, "white")

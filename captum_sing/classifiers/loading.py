@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,13 +13,14 @@ import torch
 from torch import Tensor, nn
 
 from captum_sing.files import digest
+from captum_sing.pretrained import FOLDER_FILES, load_pretrained
 
 if TYPE_CHECKING:
     from PIL import Image
 
-__all__ = ["FOLDER_FILES", "LOADERS", "LoadedClassifier"]
+__all__ = ["LOADERS", "LoadedClassifier"]
 
-FOLDER_FILES = ("config.json", "model.safetensors")
+_ADDRESS = re.compile(r" at 0x[0-9a-f]+")
 
 
 @dataclass(frozen=True)
@@ -28,13 +31,19 @@ class LoadedClassifier:
         model (nn.Module): in evaluation mode, without gradients.
         preprocess (callable): one RGB picture -> (3, H, W), as the weights were trained.
         class_names (tuple of str or None): one a class, where they are known.
-        name (str): architecture and exact weights: their tag, or a digest of local files.
+        name (str): architecture and exact weights: their tag or commit, or a digest of local
+            files.
     """
 
     model: nn.Module
     preprocess: Callable[[Image.Image], Tensor]
     class_names: tuple[str, ...] | None
     name: str
+
+    @property
+    def preprocessing(self) -> str:
+        """What :attr:`preprocess` does, in words: equal for equal preprocessing."""
+        return _ADDRESS.sub("", " ".join(repr(self.preprocess).split()))
 
 
 def _timm(name: str, checkpoint: Path | None) -> LoadedClassifier:
@@ -108,9 +117,36 @@ def _demo(name: str, _: Path | None) -> LoadedClassifier:
     return LoadedClassifier(model, preprocess, FACTORS["shape"], f"demo/{name}")
 
 
+@dataclass(frozen=True)
+class _Processor:
+    """An image processor of transformers as a function of one picture."""
+
+    processor: Any
+
+    def __call__(self, image: Image.Image) -> Tensor:
+        tensor: Tensor = self.processor(images=image, return_tensors="pt")["pixel_values"][0]
+        return tensor
+
+    def __repr__(self) -> str:
+        return json.dumps(self.processor.to_dict(), sort_keys=True, default=str)
+
+
+def _transformers(name: str, _: Path | None) -> LoadedClassifier:
+    model, (processor,), exact = load_pretrained(
+        "load_classifier", name, "AutoModelForImageClassification", ("AutoImageProcessor",)
+    )
+    config: Any = model.config
+    names = tuple(config.id2label[index] for index in range(config.num_labels))
+    known = any(name != f"LABEL_{index}" for index, name in enumerate(names))
+    return LoadedClassifier(
+        model, _Processor(processor), names if known else None, f"transformers/{exact}"
+    )
+
+
 LOADERS: dict[str, Callable[[str, Path | None], LoadedClassifier]] = {
     "timm": _timm,
     "torchvision": _torchvision,
+    "transformers": _transformers,
     "demo": _demo,
     "local-dir": _folder,
 }

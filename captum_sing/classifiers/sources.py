@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import json
 import textwrap
 from collections.abc import Sequence
 from contextlib import nullcontext
@@ -12,14 +13,16 @@ from pickle import UnpicklingError
 
 import torch
 
-from captum_sing.classifiers.loading import FOLDER_FILES, LOADERS, LoadedClassifier
+from captum_sing.classifiers.loading import LOADERS, LoadedClassifier
 from captum_sing.errors import SINGError, SINGFileError, SINGNameError, SINGValueError, expected
 from captum_sing.hub import quick_when_offline
+from captum_sing.pretrained import FOLDER_FILES, check_source
 
 __all__ = ["ClassifierSource", "find_classifier", "load_classifier"]
 
 _WHERE = "load_classifier"
 _LOCAL = "local-dir"
+_TRANSFORMERS = "transformers"
 
 
 @dataclass(frozen=True)
@@ -27,7 +30,7 @@ class ClassifierSource:
     """A classifier that exists, as far as that can be told without loading it.
 
     Attributes:
-        kind (str): "timm", "torchvision", "demo" or "local-dir".
+        kind (str): "timm", "torchvision", "transformers", "demo" or "local-dir", timm's folders.
         name (str): its name there, or the folder.
         checkpoint (Path or None): a file with its weights.
     """
@@ -42,7 +45,11 @@ class ClassifierSource:
     @property
     def offline(self) -> bool:
         """Whether its weights are on this machine for certain."""
-        return self.checkpoint is not None or self.kind in ("demo", _LOCAL)
+        return (
+            self.checkpoint is not None
+            or self.kind in ("demo", _LOCAL)
+            or (self.kind == _TRANSFORMERS and Path(self.name).is_dir())
+        )
 
     def load(self, device: str | torch.device | None = None) -> LoadedClassifier:
         """Build it, and read or download its weights; see :func:`load_classifier`."""
@@ -91,8 +98,9 @@ def load_classifier(
 
     Args:
         source (str): ``"timm/NAME"`` or ``"torchvision/NAME"``, with or without ``.TAG`` for
-            particular weights; a bare name of either, timm first; ``"demo/NAME"``; or a folder
-            (also ``"local-dir:FOLDER"``) with timm's ``config.json`` and ``model.safetensors``.
+            particular weights; a bare name of either, timm first; ``"transformers/NAME"``, a
+            repository on the hub; ``"demo/NAME"``; or a folder (also ``"local-dir:FOLDER"``) with
+            ``config.json`` and ``model.safetensors`` as timm or transformers save them.
         checkpoint (str or Path, optional): a state dict, safetensors or ``torch.save``, to be used
             instead of a download. It may have another number of classes; where it has as many as
             the weights that the name stands for, these give the class names.
@@ -119,15 +127,19 @@ def find_classifier(source: str, checkpoint: str | Path | None = None) -> Classi
     """Check the names and files of :func:`load_classifier`, and load nothing yet."""
     found = _find(source)
     if checkpoint is None:
+        if found.kind == "timm":
+            _check_weights(found)
         return found
-    if found.offline:
+    if found.offline or found.kind == _TRANSFORMERS:
         raise SINGValueError(
             expected(
                 _WHERE,
                 "checkpoint",
                 f"only for a timm or torchvision name, not for {found}",
                 checkpoint,
-                "Leave it out: this source brings its own weights",
+                "Leave it out: this source brings its own weights"
+                if found.offline
+                else "Give a folder with these weights that save_pretrained wrote as the source",
             )
         )
     if not Path(checkpoint).is_file():
@@ -163,6 +175,9 @@ def _find(source: str) -> ClassifierSource:
 
 
 def _find_folder(folder: str) -> ClassifierSource:
+    if _saved_by_transformers(Path(folder)):
+        _check_transformers(folder)
+        return ClassifierSource(_TRANSFORMERS, folder)
     missing = [file for file in FOLDER_FILES if not (Path(folder) / file).is_file()]
     if missing:
         raise SINGFileError(
@@ -171,10 +186,24 @@ def _find_folder(folder: str) -> ClassifierSource:
                 "source",
                 f"to be a folder with {' and '.join(FOLDER_FILES)}",
                 f"{folder} without {' and '.join(missing)}",
-                "timm.models.save_for_hf(model, folder, safe_serialization=True) writes one",
+                "model.save_pretrained(folder) of transformers writes one, and for timm "
+                "timm.models.save_for_hf(model, folder, safe_serialization=True)",
             )
         )
     return ClassifierSource(_LOCAL, folder)
+
+
+def _saved_by_transformers(folder: Path) -> bool:
+    """Whether its configuration is of transformers; timm writes "architecture", one alone."""
+    try:
+        config = json.loads((folder / FOLDER_FILES[0]).read_text(encoding="utf-8"))
+    except (OSError, ValueError):  # missing or damaged, as whoever loads it will say
+        return False
+    return isinstance(config, dict) and "architecture" not in config and "model_type" in config
+
+
+def _check_transformers(name: str) -> None:
+    check_source(_WHERE, name)
 
 
 def _check_timm(name: str) -> None:
@@ -187,6 +216,23 @@ def _check_timm(name: str) -> None:
     except RuntimeError as error:  # a tag that the architecture does not have
         tagged = list_pretrained(f"{name.partition('.')[0]}.*")
         raise _unknown(f"timm/{name}", [f"timm/{known}" for known in tagged]) from error
+
+
+def _check_weights(source: ClassifierSource) -> None:
+    """Some architectures of timm come without any."""
+    from timm.models import get_pretrained_cfg
+
+    known = get_pretrained_cfg(source.name)
+    if known is None or not known.has_weights:
+        raise SINGFileError(
+            expected(
+                _WHERE,
+                "source",
+                "to have weights in timm",
+                f"{source}, which has none",
+                "Give them as a file (--checkpoint FILE), or choose another",
+            )
+        )
 
 
 def _check_torchvision(name: str) -> None:
@@ -208,7 +254,12 @@ def _check_demo(name: str) -> None:
     world.card(name)
 
 
-_CHECKS = {"timm": _check_timm, "torchvision": _check_torchvision, "demo": _check_demo}
+_CHECKS = {
+    "timm": _check_timm,
+    "torchvision": _check_torchvision,
+    _TRANSFORMERS: _check_transformers,
+    "demo": _check_demo,
+}
 
 
 def _timm_names() -> Sequence[str]:
@@ -231,7 +282,7 @@ def _unknown(source: str, known: Sequence[str]) -> SINGNameError:
         expected(
             _WHERE,
             "source",
-            'to be "timm/NAME", "torchvision/NAME", "demo/NAME" or a folder',
+            'to be "timm/NAME", "torchvision/NAME", "transformers/NAME", "demo/NAME" or a folder',
             repr(source),
             f"The nearest names are {', '.join(close)}" if close else "No name is near it",
         )
