@@ -1,0 +1,241 @@
+"""What one has, as pictures with a name and perhaps a label."""
+
+from __future__ import annotations
+
+import operator
+import os
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from captum_sing.classifiers import as_rgb, load_image
+from captum_sing.errors import SINGFileError, SINGTypeError, SINGValueError, expected
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+__all__ = ["ENDINGS", "Picture", "Pictures", "as_picture"]
+
+_WHERE = "Pictures.of"
+_IMAGE_KEYS = ("image", "img")
+_LABEL_KEYS = ("label", "labels", "fine_label")
+
+ENDINGS = (".avif", ".bmp", ".gif", ".jfif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif",
+           ".tiff", ".webp")  # fmt: skip
+"""Files of a folder with these endings, in small or capital letters, are taken for pictures."""
+
+
+@dataclass(frozen=True)
+class Picture:
+    """One picture.
+
+    Attributes:
+        image (PIL.Image.Image): upright, mode RGB.
+        name (str): its file, or its place.
+        label (int, str or None): its class, where that is known.
+    """
+
+    image: Image.Image
+    name: str
+    label: int | str | None = None
+
+
+@dataclass(frozen=True)
+class Pictures:
+    """A collection of pictures that have not been read yet.
+
+    Attributes:
+        items (sequence or iterable): what it was made of; see :meth:`of`.
+        order (sequence of int or None): which items, in which order; None for a stream, whose
+            items come as they come.
+        limit (int or None): of a stream, how many.
+        other_files (Counter): of a folder, the files that are not read, by their ending.
+    """
+
+    items: Any
+    order: Sequence[int] | None
+    limit: int | None = None
+    other_files: Counter[str] = field(default_factory=Counter)
+
+    @classmethod
+    def of(cls, images: Any, *, limit: int | None = None, seed: int = 0) -> Pictures:
+        """Takes what one has.
+
+        Args:
+            images (str, Path, sequence or iterable): an image folder, searched through all of its
+                subfolders, of which the first level gives the labels (hidden files are ignored);
+                or a torchvision or Hugging Face dataset, a list, or a generator. Their items are
+                pictures (PIL) or paths, alone, first in a tuple that goes on with a label, or in a
+                dictionary under "image" or "img", with a "label". Pictures stay as they are.
+            limit (int, optional): take so many only: drawn at random, but for a stream, of which
+                the first are taken.
+            seed (int, optional): of that draw. Default: 0
+
+        Raises:
+            SINGFileError: no folder, or no pictures in it.
+            SINGTypeError, SINGValueError: something else, or nothing in it.
+
+        Example::
+
+            >>> from PIL import Image
+            >>> pictures = Pictures.of([(Image.new("L", (8, 8)), 3), (Image.new("1", (9, 9)), 5)])
+            >>> second = pictures.read(1)
+            >>> pictures.count, second.name, second.label, second.image.mode
+            (2, 'image 1', 5, 'RGB')
+        """
+        if limit is not None and limit < 1:
+            raise SINGValueError(
+                expected(_WHERE, "limit", "of at least 1", limit, "Use None for all of them")
+            )
+        if isinstance(images, Pictures):
+            return images
+        others: Counter[str] = Counter()
+        if isinstance(images, (str, Path)):
+            images, others = _files_in(Path(images))
+        indexed = hasattr(images, "__len__") and hasattr(images, "__getitem__")
+        if isinstance(images, Mapping) or not (indexed or isinstance(images, Iterable)):
+            raise _no_images(images)
+        if not indexed:
+            return cls(images, None, limit)
+        count = len(images)
+        if not count:
+            raise SINGValueError(
+                expected(_WHERE, "images", "with one picture or more", "none", "Give some")
+            )
+        order: Sequence[int] = range(count)
+        if limit is not None and limit < count:
+            generator = torch.Generator().manual_seed(seed)
+            order = sorted(torch.randperm(count, generator=generator)[:limit].tolist())
+        return cls(images, order, limit, others)
+
+    @property
+    def count(self) -> int | None:
+        """How many there are at most; None for a stream without an end in sight."""
+        return self.limit if self.order is None else len(self.order)
+
+    def read(self, place: int) -> Picture:
+        """One picture of a collection that is no stream.
+
+        Raises:
+            SINGTypeError: the item is something else than a picture.
+            Exception: whatever the dataset raises where it cannot be read.
+        """
+        return as_picture(self.items[self._index(place)], self.name(place))
+
+    def name(self, place: int) -> str:
+        """The picture's file, where that is known without reading, or else its index."""
+        index = self._index(place)
+        item = self.items[index] if type(self.items) is list else None
+        first = item[0] if isinstance(item, tuple) and item else item
+        return str(first) if isinstance(first, (str, Path)) else f"image {index}"
+
+    def _index(self, place: int) -> int:
+        return place if self.order is None else self.order[place]
+
+    def stream(self) -> Iterator[Any]:
+        """The items of a stream, as they come."""
+        for place, item in enumerate(self.items):
+            if place == self.limit:
+                return
+            yield item
+
+
+def as_picture(item: Any, name: str) -> Picture:
+    """A picture out of an item of a dataset; see :meth:`Pictures.of`.
+
+    Raises:
+        SINGTypeError: there is none in it.
+        SINGFileError: a file that cannot be read.
+    """
+    from PIL import Image
+
+    image, label = item, None
+    if isinstance(item, Mapping):
+        image, label = (
+            next((item[key] for key in keys if key in item), None)
+            for keys in (_IMAGE_KEYS, _LABEL_KEYS)
+        )
+    elif isinstance(item, (tuple, list)) and item:
+        image, label = item[0], item[1] if len(item) > 1 else None
+    if isinstance(image, (str, Path)):
+        return Picture(load_image(image), str(image), _label(label))
+    if isinstance(image, Image.Image):
+        return Picture(as_rgb(image), name, _label(label))
+    actual = f"{name} as {type(image).__name__}"
+    if isinstance(item, Mapping) and image is None:
+        actual = f"{name} with {', '.join(map(str, item))}"
+    raise SINGTypeError(
+        expected(
+            "fit_translator",
+            "images",
+            'to be pictures: PIL images or paths, alone, in (picture, label) or under "image"',
+            actual,
+            "Leave transforms out of the dataset: the classifier and the encoder each preprocess "
+            "for themselves",
+        )
+    )
+
+
+def _label(value: Any) -> int | str | None:
+    if isinstance(value, str):
+        return value
+    try:
+        number = operator.index(value)
+    except TypeError:
+        return None
+    return None if number < 0 else number  # a test set's -1 is no class
+
+
+def _no_images(images: Any) -> SINGTypeError:
+    splits = f" of {', '.join(map(str, images))}" if isinstance(images, Mapping) else ""
+    return SINGTypeError(
+        expected(
+            _WHERE,
+            "images",
+            "to be a folder, a dataset, a list of pictures or paths, or a generator of them",
+            f"{type(images).__name__}{splits}",
+            "Choose a split of it" if splits else "Give the folder that the pictures are in",
+        )
+    )
+
+
+def _files_in(folder: Path) -> tuple[list[tuple[str, str | None]], Counter[str]]:
+    """Paths of pictures with the first folder on their way, sorted, and what else there is."""
+    if not folder.is_dir():
+        actual = f"the file {folder}" if folder.exists() else f"{folder}, which does not exist"
+        raise SINGFileError(
+            expected(_WHERE, "images", "to be a folder of pictures", actual, "Check the path")
+        )
+    found: list[tuple[str, str | None]] = []
+    others: Counter[str] = Counter()
+    seen: set[str] = set()  # a link may lead back
+    for place, folders, files in os.walk(folder, followlinks=True):
+        if (real := os.path.realpath(place)) in seen:
+            folders.clear()
+            continue
+        seen.add(real)
+        folders[:] = (name for name in folders if not name.startswith("."))
+        way = Path(place).relative_to(folder).parts
+        for name in files:
+            ending = Path(name).suffix.lower()
+            if name.startswith("."):
+                continue
+            if ending in ENDINGS:
+                found.append((str(Path(place, name)), way[0] if way else None))
+            else:
+                others[ending or "none"] += 1
+    if not found:
+        raise SINGFileError(
+            expected(
+                _WHERE,
+                "images",
+                f"to be a folder with pictures ({', '.join(ENDINGS)}) in it or its subfolders",
+                f"{folder} with {others.total()} other files",
+                "Check the path, or convert the pictures to PNG or JPEG",
+            )
+        )
+    return sorted(found, key=operator.itemgetter(0)), others
