@@ -11,6 +11,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from captum_sing.authors import KARLO_ENCODER, read_bank
 from captum_sing.encoders import ImageTextEncoder
 from captum_sing.errors import (
     SINGFileError,
@@ -20,11 +21,10 @@ from captum_sing.errors import (
     expected,
 )
 from captum_sing.files import load_tensors, save_tensors
+from captum_sing.prompts import DEFAULT_TEMPLATES, in_groups, in_templates
+from captum_sing.vocabularies import load_vocabulary
 
 __all__ = ["DEFAULT_TEMPLATES", "ConceptBank"]
-
-DEFAULT_TEMPLATES = ("{}", "a photo of a {}.", "an image of a {}.")
-UNGROUPED = "words"
 
 _ROUNDING = 1e-5  # words that differ by less from their group's mean do not differ from it
 
@@ -109,25 +109,88 @@ class ConceptBank:
             raise SINGTypeError(
                 expected("ConceptBank", "words", "to be a list", "a str", "Write [word, ...]")
             )
-        parts = {name: tuple(group) for name, group in (groups or {}).items()}
-        belongs = {word: name for name, group in parts.items() for word in group}
-        rest = tuple(word for word in words if word not in belongs)
-        if rest:
-            parts[UNGROUPED] = rest
-            belongs |= dict.fromkeys(rest, UNGROUPED)
+        parts = in_groups(words, groups)
         _check_words(words, parts)
-        _check_templates(templates, parts)
-        prompts: list[str] = []
-        counts: list[int] = []
-        for word in words:
-            group_templates = _templates_of(templates, belongs[word])
-            prompts += [template.replace("{}", word) for template in group_templates]
-            counts.append(len(group_templates))
+        prompts = in_templates(parts, templates)
+        return cls.from_prompts({word: prompts[word] for word in words}, encoder, parts)
+
+    @classmethod
+    def from_prompts(
+        cls,
+        prompts: Mapping[str, Sequence[str]],
+        encoder: ImageTextEncoder,
+        groups: Mapping[str, Sequence[str]] | None = None,
+    ) -> ConceptBank:
+        """Embed words that come with whole prompts of their own.
+
+        Each prompt's embedding is normalised before a word's prompts are averaged.
+
+        Args:
+            prompts (mapping of str to sequence of str): each of the V words -> what is embedded
+                for it.
+            encoder (ImageTextEncoder): embeds the prompts.
+            groups (mapping of str to sequence of str, optional): as in :meth:`from_words`.
+
+        Returns:
+            ConceptBank
+
+        Raises:
+            SINGValueError: no words, a group of one, a word without prompts.
+        """
+        parts = in_groups(list(prompts), groups)
+        _check_words(list(prompts), parts)
+        counts = [len(of_word) for of_word in prompts.values()]
+        if 0 in counts:
+            raise SINGValueError(
+                expected("ConceptBank", "prompts", "for each word", "none for one", "Write some")
+            )
+        texts = [text for of_word in prompts.values() for text in of_word]
         with torch.no_grad():
-            units = torch.nn.functional.normalize(encoder.encode_text(prompts).double(), dim=1)
+            units = torch.nn.functional.normalize(encoder.encode_text(texts).double(), dim=1)
         means = torch.stack([block.mean(dim=0) for block in units.split(counts)])
         embeddings = torch.nn.functional.normalize(means, dim=1).float()
-        return cls(tuple(words), embeddings.cpu(), parts, encoder.name)
+        return cls(tuple(prompts), embeddings.cpu(), parts, encoder.name)
+
+    @classmethod
+    def from_vocabulary(cls, names: str | Sequence[str], encoder: ImageTextEncoder) -> ConceptBank:
+        """Embed built-in words through their own prompts.
+
+        Args:
+            names (str or sequence of str): among :func:`captum_sing.vocabularies.names`, such as
+                ``["colors", "textures"]``.
+            encoder (ImageTextEncoder): embeds the prompts.
+
+        Returns:
+            ConceptBank
+
+        Raises:
+            SINGNameError: no vocabulary of that name.
+        """
+        vocabulary = load_vocabulary(names)
+        return cls.from_prompts(vocabulary.prompts, encoder, vocabulary.groups)
+
+    @classmethod
+    def from_authors(
+        cls, path: str | Path, template: str = "mean", encoder: str | None = KARLO_ENCODER
+    ) -> ConceptBank:
+        """A bank of text embeddings of the SING authors' release; no pickled code is run.
+
+        Args:
+            path (str or Path): their ``.npz`` file.
+            template (str, optional): one of its prompts. Default: their mean
+            encoder (str, optional): whose space it is, which the file does not say. Default: that
+                of their published bank and translators.
+
+        Returns:
+            ConceptBank: all words in one group, ``"words"``.
+
+        Raises:
+            SINGFileError: the file is missing, damaged, or holds anything but names and numbers.
+            SINGNameError: a template that it does not have.
+        """
+        names, embeddings = read_bank(path, template)
+        units = torch.nn.functional.normalize(embeddings.double(), dim=1).float()
+        return cls(tuple(names), units, {"words": tuple(names)}, encoder)
 
     @property
     def embedding_dim(self) -> int:
@@ -281,39 +344,3 @@ def _check_words(names: Sequence[str], groups: Mapping[str, Sequence[str]]) -> N
                 "A word means something only beside its alternatives; add one",
             )
         )
-
-
-def _check_templates(templates: object, groups: Mapping[str, Sequence[str]]) -> None:
-    unknown = sorted(set(templates) - set(groups)) if isinstance(templates, Mapping) else []
-    if unknown:
-        raise SINGValueError(
-            expected(
-                "ConceptBank",
-                "templates",
-                f"for groups among {sorted(groups)}",
-                str(unknown),
-                "Spell them as the groups are spelled",
-            )
-        )
-
-
-def _templates_of(
-    templates: Sequence[str] | Mapping[str, Sequence[str]] | None, group: str
-) -> Sequence[str]:
-    if templates is None:
-        return DEFAULT_TEMPLATES
-    chosen = (
-        templates.get(group, DEFAULT_TEMPLATES) if isinstance(templates, Mapping) else templates
-    )
-    chosen = [chosen] if isinstance(chosen, str) else list(chosen)
-    if not chosen or any(template.count("{}") != 1 for template in chosen):
-        raise SINGValueError(
-            expected(
-                "ConceptBank",
-                "templates",
-                'with one "{}" for the word each',
-                str(chosen),
-                'Write "a photo of a {}"',
-            )
-        )
-    return chosen

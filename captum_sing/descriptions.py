@@ -10,6 +10,7 @@ from typing import Any, NamedTuple, overload
 from torch import Tensor
 
 from captum_sing.concepts import ConceptBank
+from captum_sing.decomposition import Decomposition, decompose
 from captum_sing.errors import SINGRuntimeError, expected
 
 __all__ = ["Description", "Descriptions", "Evidence", "WordScore", "number"]
@@ -24,6 +25,8 @@ class Evidence(NamedTuple):
     ignored: Tensor
     centred_image_score: Tensor
     centred_attribute_score: Tensor
+    translation: Tensor
+    translation_energy: Tensor
 
 
 class WordScore(NamedTuple):
@@ -116,7 +119,8 @@ class Descriptions(Sequence[Description]):
             equivalent is closer to the word.
         null_energy (Tensor): :math:`\|P_n (f - b)\|^2 / \|f - b\|^2`, shape (B,).
         in_sample (Tensor): whether the translator was fitted on the image, shape (B,), bool.
-        evidence (Evidence or None): see :attr:`seen`, :attr:`ignored` and the centred scores.
+        evidence (Evidence or None): see :attr:`seen`, :attr:`ignored`, the centred
+            scores and :meth:`decompose`.
         notes (tuple of str): said after every sentence.
         change (str): what was done to the ignored part.
         top_k (int): how many words a description names.
@@ -158,6 +162,28 @@ class Descriptions(Sequence[Description]):
         """AS about the mean translated feature and the group's mean text, shape (B, V), degrees."""
         return self._need_evidence().centred_attribute_score
 
+    @property
+    def translation_energy(self) -> Tensor:
+        r""":math:`\|A P_n (f - b)\|^2 / \|T(f) - T(\bar f)\|^2`, shape (B,).
+
+        The ignored share of what the translation says, where :attr:`null_energy` is that of the
+        feature. The seen part is not orthogonal to it: it may exceed one.
+        """
+        return self._need_evidence().translation_energy
+
+    def decompose(self, max_words: int = 5, penalty: float = 0.1) -> list[Decomposition]:
+        """Which few words together explain what is ignored, A P_n (f - b), one an image.
+
+        Beside the ranking, which takes the words one by one; arguments as
+        :func:`captum_sing.decomposition.decompose`.
+
+        Raises:
+            SINGRuntimeError: the translator has no statistics of reference images.
+        """
+        return decompose(
+            self._need_evidence().translation, self.concepts, max_words=max_words, penalty=penalty
+        )
+
     def __len__(self) -> int:
         return len(self.image_score)
 
@@ -190,18 +216,21 @@ class Descriptions(Sequence[Description]):
     def to_dicts(self) -> list[dict[str, Any]]:
         """Every number, an image each, in the types that JSON holds.
 
-        Beside what :meth:`Description.to_dict` has: ``centred_image_score``, and ``words`` with
-        all scores of all words of the bank.
+        Beside what :meth:`Description.to_dict` has: ``centred_image_score``,
+        ``translation_energy``, and ``words`` with all scores of all words of the bank.
         """
         scores = {"attribute_score": self.attribute_score}
-        centred: Tensor | None = None
+        further: dict[str, Tensor] = {}
         if self.evidence is not None:
-            scores |= self.evidence._asdict()
-            centred = scores.pop("centred_image_score")
+            seen, ignored, angle, centred, _, energy = self.evidence
+            scores |= {"seen": seen, "ignored": ignored, "centred_attribute_score": centred}
+            further = {"centred_image_score": angle, "translation_energy": energy}
         return [
             {
                 **self[i].to_dict(),
-                "centred_image_score": None if centred is None else number(centred[i]),
+                "centred_image_score": None,
+                "translation_energy": None,
+                **{kind: number(values[i]) for kind, values in further.items()},
                 "words": {
                     word: {kind: number(values[i, t]) for kind, values in scores.items()}
                     for t, word in enumerate(self.concepts.names)

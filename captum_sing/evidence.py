@@ -85,12 +85,15 @@ def describe(
     texts = concepts.embeddings.to(original)
     evidence = None
     if translator.has_statistics:
-        centre = translator.image
+        whole, after = original - translator.image, equivalent - translator.image
         centred = texts - concepts.group_means.to(original)
+        part = ignored @ translator.weight.to(ignored).T
         evidence = Evidence(
             *split_evidence(features, ignored, translator, concepts),
-            image_score(original - centre, equivalent - centre),
-            attribute_score(original - centre, equivalent - centre, centred),
+            image_score(whole, after),
+            attribute_score(whole, after, centred),
+            part,
+            part.square().sum(dim=1) / whole.square().sum(dim=1),
         )
     return Descriptions(
         concepts,

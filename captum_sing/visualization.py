@@ -12,6 +12,7 @@ from torch import Tensor
 
 from captum_sing.descriptions import Description, WordScore
 from captum_sing.errors import SINGTypeError, SINGValueError, expected
+from captum_sing.prompts import UNGROUPED
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -122,13 +123,13 @@ def visualize_descriptions(
     words = [_words(description) for description in descriptions]
     heights = [max(1.9, 0.75 + _LINE * len(of_image)) for of_image in words]
     figure = Figure(
-        figsize=(8.0 if images is not None else 5.8, sum(heights) + 0.8), layout="constrained"
+        figsize=(9.0 if images is not None else 5.8, sum(heights) + 0.8), layout="constrained"
     )
     grid = figure.subplots(
         count,
         1 if images is None else 2,
         squeeze=False,
-        width_ratios=None if images is None else (1.0, 2.6),
+        width_ratios=None if images is None else (1.0, 2.2),
         height_ratios=heights,
     )
     reach = _reach([word for of_image in words for word in of_image])
@@ -140,8 +141,13 @@ def visualize_descriptions(
             title = "\n".join(fill(part, _TITLE) for part in titles[number].splitlines())
             above = f"\n{line[-1].get_title()}" if images is None else ""
             line[0].set_title(title + above, fontsize=9)
-    grid[-1][-1].set_xlabel("evidence, in standard deviations of the reference images", fontsize=9)
-    figure.legend(handles=_legend(), loc="outside upper right", ncols=3, frameon=False, fontsize=9)
+    if any(words):
+        last = max(number for number, of_image in enumerate(words) if of_image)
+        label = "evidence, in standard deviations of the reference images"
+        grid[last][-1].set_xlabel(label, fontsize=9)
+        figure.legend(
+            handles=_legend(), loc="outside upper right", ncols=3, frameon=False, fontsize=9
+        )
     return figure
 
 
@@ -219,6 +225,12 @@ def _bars(
     reach: tuple[float, float],
 ) -> None:
     """One image's words: what the head ignores starts at zero, what it sees goes on from there."""
+    axes.set_title(_caption(description), fontsize=9)
+    axes.set_xlim(*reach)
+    if not words:
+        axes.set_yticks([])
+        axes.set_axis_off()
+        return
     strength = 0.3 if description.in_sample else 1.0
     for y, word in enumerate(words):
         start = word.ignored if word.ignored * word.seen > 0 else 0.0
@@ -227,13 +239,16 @@ def _bars(
         total = word.ignored + word.seen
         axes.plot([total, total], [y - 0.45, y + 0.45], color="black", linewidth=1.6)
     axes.axvline(0.0, color="black", linewidth=0.8)
-    axes.set_xlim(*reach)
-    axes.set_ylim(max(len(words), 1) - 0.4, -0.6)
-    axes.set_yticks(range(len(words)), [f"{w.word} ({w.group})" for w in words], fontsize=9)
+    axes.set_ylim(len(words) - 0.4, -0.6)
+    axes.set_yticks(range(len(words)), [_label(word) for word in words], fontsize=9)
     axes.tick_params(axis="x", labelsize=8)
     axes.tick_params(axis="y", length=0)
     axes.spines[["top", "left", "right"]].set_visible(False)
-    axes.set_title(_caption(description), fontsize=9)
+
+
+def _label(word: WordScore) -> str:
+    """A word with its group, where that says something."""
+    return word.word if word.group == UNGROUPED else f"{word.word} ({word.group})"
 
 
 def _caption(description: Description) -> str:

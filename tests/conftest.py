@@ -56,3 +56,13 @@ def pytest_configure(config: pytest.Config) -> None:
 def root() -> Path:
     """The checkout."""
     return ROOT
+
+
+@pytest.fixture(scope="session")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Pictures, a model, an encoder, a translator and words, for the command line."""
+    from command import furnish
+
+    place = tmp_path_factory.mktemp("place")
+    furnish(place)
+    return place

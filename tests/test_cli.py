@@ -9,96 +9,20 @@ import re
 import subprocess
 import sys
 
-import numpy as np
-import open_clip
 import pytest
-import timm
 import torch
 import typer
+from command import CLASSES, EMBEDDING, GROUPS, NAME, WIDTH, analyze, numbers, run
 from PIL import Image
-from safetensors.torch import save_file
 from typer.testing import CliRunner
 
 import captum_sing
-from captum_sing import SING, ConceptBank, LinearTranslator, OpenCLIPEncoder, TranslatorFitter
-from captum_sing.classifiers import find_classifier, load_classifier, load_image
-from captum_sing.cli import analysis, app
+from captum_sing import SING, ConceptBank, LinearTranslator, TranslatorFitter
+from captum_sing.classifiers import load_classifier, load_image
+from captum_sing.cli import analysis
 from captum_sing.cli.app import _OneLineErrors
-from captum_sing.cli.words import EVERYDAY, load_meaning, read_words
-from captum_sing.errors import SINGFileError, SINGValueError
+from captum_sing.errors import SINGValueError
 from captum_sing.hooks import read_features
-
-NAME, CLASSES, WIDTH, EMBEDDING = "test_resnet", 20, 96, 16
-WORDS = "color: red, green, blue\n\nplace: beach, forest\n sky\nsea\n"
-GROUPS = {"color": ("red", "green", "blue"), "place": ("beach", "forest"), "words": ("sky", "sea")}
-
-
-def tiny_clip(folder):
-    """A CLIP of random weights in a folder, as open_clip saves one."""
-    torch.manual_seed(0)
-    config = {
-        "embed_dim": EMBEDDING,
-        "vision_cfg": {"image_size": 32, "layers": 1, "width": 64, "patch_size": 16},
-        "text_cfg": {"context_length": 16, "vocab_size": 49408, "width": 16, "heads": 2,
-                     "layers": 1},
-    }  # fmt: skip
-    folder.mkdir()
-    (folder / "open_clip_config.json").write_text(
-        json.dumps({"model_cfg": config, "preprocess_cfg": {"size": [32, 32]}})
-    )
-    save_file(open_clip.CLIP(**config).state_dict(), folder / "open_clip_model.safetensors")
-    return OpenCLIPEncoder(f"local-dir:{folder}")
-
-
-@pytest.fixture(scope="module")
-def place(tmp_path_factory):
-    """Pictures, a classifier, an encoder, a translator that was fitted to both, and words."""
-    place = tmp_path_factory.mktemp("place")
-    torch.manual_seed(0)
-    model = timm.create_model(NAME, num_classes=CLASSES).eval()
-    timm.models.save_for_hf(model, place / "model", safe_serialization=True)
-    torch.save(model.state_dict(), place / "weights.pt")
-    torch.save(timm.create_model(NAME).state_dict(), place / "thousand.pt")
-    encoder = tiny_clip(place / "clip")
-
-    generator = np.random.default_rng(0)
-    pictures = [
-        Image.fromarray(generator.integers(0, 256, (4, 4, 3), dtype=np.uint8)).resize((180, 180))
-        for _ in range(120)
-    ]
-    for i, picture in enumerate(pictures[-3:]):
-        picture.save(place / f"{'abc'[i]}.png")
-    load = load_classifier(str(place / "model"))
-    images = torch.stack([load.preprocess(picture) for picture in pictures[:-3]])
-    features = read_features(load.model, load.model.fc, images, internal_batch_size=32)
-    embeddings = encoder.encode_image(torch.stack([encoder.preprocess(p) for p in pictures[:-3]]))
-    fitter = TranslatorFitter(encoder=encoder.name)
-    fitter.update(features, embeddings).fit().save(place / "translator.safetensors")
-    ConceptBank.from_words(
-        [word for words in GROUPS.values() for word in words], encoder, groups=GROUPS
-    ).save(place / "bank.safetensors")
-    (place / "words.txt").write_text(WORDS)
-    return place
-
-
-def run(*arguments):
-    return CliRunner().invoke(app, [str(argument) for argument in arguments])
-
-
-def analyze(place, *arguments, output=None, images=("a.png", "b.png", "c.png")):
-    given = [
-        "analyze",
-        *(place / image for image in images),
-        "--output",
-        output or place / "out",
-        *arguments,
-    ]
-    for option, file in (("--model", "model"), ("--translator", "translator.safetensors")):
-        if option not in arguments:
-            given += [option, place / file]
-    if "--concepts" not in arguments:
-        given += ["--concepts", place / "bank.safetensors"]
-    return run(*given)
 
 
 def by_hand(place, **arguments):
@@ -114,10 +38,6 @@ def by_hand(place, **arguments):
     descriptions = sing.attribute(batch, **arguments).descriptions
     arguments.pop("top_k", None)
     return descriptions, sing.verify(batch, **arguments), model.model(batch).softmax(dim=1)
-
-
-def numbers(place, folder="out"):
-    return json.loads((place / folder / "analysis.json").read_text())
 
 
 # --- what it does -------------------------------------------------------------------------------
@@ -201,6 +121,8 @@ def test_an_image_of_the_translator_is_not_described(place, tmp_path):
     result = analyze(place, "--translator", tmp_path / "t", images=["b.png"])
     assert result.exit_code == 0, result.output
     assert "fitted on this very image, so nothing is claimed" in result.stdout
+    assert "together explain" not in result.stdout
+    assert numbers(place)["images"][0]["together"] is None
 
 
 def test_more_pictures_than_the_figure_holds(place, monkeypatch):
@@ -238,18 +160,6 @@ def test_a_demo_model_needs_nothing_else(tmp_path):
     truth = scenes.words(0)
     assert found["images"][0]["prediction"]["name"] == truth["shape"]
     assert found["images"][0]["ignored"][0]["word"] == truth["color"]
-
-
-def test_a_demo_model_takes_other_words_in_its_own_grammar(tmp_path):
-    (tmp_path / "a.txt").write_text("color: red, blue\n", encoding="utf-8")
-    source = find_classifier("demo/resnet/neck_color")
-    _, whole = load_meaning(source, None, None, None)
-    _, bank = load_meaning(source, None, tmp_path / "a.txt", None)
-    rows = whole.indices(["red", "blue"])
-    assert torch.allclose(bank.embeddings, whole.embeddings[rows], atol=1e-5)
-    (tmp_path / "a.txt").write_text("red\ncrimson\n", encoding="utf-8")
-    with pytest.raises(SINGValueError, match="got 'crimson'"):
-        load_meaning(source, None, tmp_path / "a.txt", None)
 
 
 def test_the_module_and_its_process(place):
@@ -298,13 +208,14 @@ def foreign(place, name):
         (["--translator", "nothing"], "nothing, which does not exist"),
         (["--translator", "FILE:words.txt"], "expected path to be a whole safetensors file"),
         (["--translator", "FOREIGN:other width"], "expected translator for the head's input"),
-        (["--concepts", "FOREIGN:bytes.txt"], "text with a word or \"group: word, word\" a line"),
-        (["--concepts", "FOREIGN:bytes.json"], "to be a saved ConceptBank"),
+        (["--concepts", "FOREIGN:bytes.txt"], "line 1, column 1: byte 0x80 is no UTF-8"),
+        (["--concepts", "FOREIGN:bytes.csv"], 'a word or "group: word, word" a line, CSV with'),
+        (["--concepts", "colours"], "to be a file, or among attributes, imagenet, .*got 'colours'"),
         (["--concepts", "FOREIGN:other bank"], "of one encoder with the translator"),
-        (["--concepts", "FILE:words.txt"], "--encoder MODEL:TAG or --encoder local-dir:FOLDER"),
+        (["--concepts", "FILE:words.txt"], "--encoder MODEL:TAG, local-dir:FOLDER or tran"),
         (["--encoder", "ViT-B-32:openai"], "only with words, not with a saved bank"),
         (["--concepts", "FILE:words.txt", "--encoder", "ViT-B-3:openai"], "ViT-B-3"),
-        (["--concepts", "FILE:words.txt", "--encoder", "ViT-B-32"], "'openai'.*got None"),
+        (["--concepts", "FILE:words.txt", "--encoder", "ViT-B-32"], "got 'ViT-B-32'.*:openai"),
         (["--layer", "head"], r"Its last linear layers are .*'fc'"),
         (["--layer", "layer1"], "to be a linear map"),
         (["--target", "20"], r"in \[0, 19\], got \[20\]"),
@@ -363,7 +274,7 @@ def test_wrong_use_is_exit_code_two(place, options, message):
 def test_a_translator_of_the_models_own_is_needed(place):
     result = run("analyze", place / "a.png", "--model", place / "model")
     assert result.exit_code == 1
-    assert "Fit one with captum_sing.TranslatorFitter" in result.stderr
+    assert "Fit one with captum-sing fit-translator" in result.stderr
 
 
 def test_our_errors_alone_are_one_line():
@@ -379,37 +290,3 @@ def test_our_errors_alone_are_one_line():
 
     assert isinstance(CliRunner().invoke(broken, ["other"]).exception, ZeroDivisionError)
     assert CliRunner().invoke(broken, ["ours"]).stderr == "[red]two lines[/red]\n"
-
-
-# --- words --------------------------------------------------------------------------------------
-
-
-def test_words_from_lines_and_json(tmp_path):
-    (tmp_path / "a.txt").write_text(WORDS, encoding="utf-8")
-    (tmp_path / "a.json").write_text(json.dumps(GROUPS), encoding="utf-8")
-    assert read_words(tmp_path / "a.txt") == read_words(tmp_path / "a.json") == GROUPS
-
-
-@pytest.mark.parametrize("text", ["[1]", '{"color": "red"}', '{"color": [1]}', "{"])
-def test_json_of_another_structure(text, tmp_path):
-    (tmp_path / "a.json").write_text(text, encoding="utf-8")
-    with pytest.raises(SINGFileError, match="expected --concepts to be a saved ConceptBank, JSON"):
-        read_words(tmp_path / "a.json")
-
-
-def test_a_recorded_tag_is_the_encoder(place):
-    """Its name is taken from the translator; offline it is said that its weights are missing."""
-    made = TranslatorFitter(encoder="open_clip/ViT-B-32-quickgelu/openai")
-    made.update(torch.randn(9, WIDTH), torch.randn(9, EMBEDDING)).fit().save(place / "tagged")
-    source = find_classifier(str(place / "model"))
-    with pytest.raises(SINGFileError, match="ViT-B-32-quickgelu with openai"):
-        load_meaning(source, place / "tagged", place / "words.txt", None)
-
-
-def test_without_words_there_are_everyday_ones(place):
-    source = find_classifier(str(place / "model"))
-    translator, bank = load_meaning(
-        source, place / "translator.safetensors", None, f"local-dir:{place / 'clip'}"
-    )
-    assert bank.groups == EVERYDAY
-    assert bank.encoder == translator.encoder

@@ -68,6 +68,22 @@ class TestWordsDoNotMix:
         assert torch.allclose(bank.embeddings[2], by_hand("green", encoder, ["a {}"]), atol=1e-6)
 
 
+class TestPrompts:
+    def test_are_a_words_own(self, encoder: ToyEncoder) -> None:
+        prompts = {"bird": ["a crane, which flies"], "machine": ["a crane", "it lifts"]}
+        bank = ConceptBank.from_prompts(prompts, encoder, {"crane": ("machine", "bird")})
+        assert bank.names == ("bird", "machine") and bank.encoder == encoder.name
+        for word, own in prompts.items():
+            expected = by_hand("", encoder, own)
+            assert torch.allclose(bank.embed(word), expected, atol=1e-6)
+
+    def test_are_needed(self, encoder: ToyEncoder) -> None:
+        with pytest.raises(SINGValueError, match="prompts for each word, got none for one"):
+            ConceptBank.from_prompts({"red": ["red"], "blue": []}, encoder)
+        with pytest.raises(SINGValueError, match=r"one word in \['words'\]"):
+            ConceptBank.from_prompts({"red": ["red"]}, encoder)
+
+
 class TestGroups:
     def test_hold_every_word_once(self, bank: ConceptBank) -> None:
         assert bank.groups == {**GROUPS, "words": ("big", "small")}

@@ -22,10 +22,15 @@ SEEN = torch.tensor([[0.1, -0.1, -3.0, 3.0], [0.5, 0.6, 0.7, 0.8], [-1.0, -1.0, 
 # as removal does it: what is taken away moves off, everything else comes nearer, shapes most
 AS = torch.tensor([[-10.0, 10.0, 40.0, 50.0], [9.0, -9.0, -60.0, 30.0], [1.0, 2.0, 3.0, 4.0]])
 
+# what is ignored, in the encoder's space: mostly red and a little moon, blue, nothing
+PART = torch.tensor([[2.0, -2.0, -0.5, 0.5], [-1.0, 1.0, 0.0, 0.0], [0.0, 0.0, 0.0, 0.0]])
+
 
 @pytest.fixture
 def descriptions() -> Descriptions:
-    evidence = Evidence(SEEN, IGNORED, torch.tensor([1.0, 2.0, 3.0]), -AS)
+    evidence = Evidence(
+        SEEN, IGNORED, torch.tensor([1.0, 2.0, 3.0]), -AS, PART, torch.tensor([0.4, 1.5, 0.1])
+    )
     return Descriptions(
         BANK,
         image_score=torch.tensor([12.34, 20.0, 30.0]),
@@ -107,6 +112,18 @@ def test_gives_the_scores(descriptions: Descriptions) -> None:
     assert descriptions.centred_image_score.tolist() == [1.0, 2.0, 3.0]
 
 
+def test_finds_few_words_together(descriptions: Descriptions) -> None:
+    both, one, none = descriptions.decompose()
+    assert both.words == ("red", "moon") and one.words == ("blue",) and none.words == ()
+    assert both.coefficients == pytest.approx((8**0.5, 0.5**0.5), abs=1e-5)
+    assert both.explained == pytest.approx(1.0, abs=1e-6)
+    (strongest, *_) = descriptions.decompose(max_words=1)
+    assert strongest.words == ("red",)
+    assert strongest.explained == pytest.approx(8 / 8.5, abs=1e-6)
+    assert descriptions.decompose(penalty=0.3)[0].words == ("red",)
+    assert descriptions.translation_energy.tolist() == pytest.approx([0.4, 1.5, 0.1])
+
+
 def test_without_statistics_there_are_angles_and_no_words(descriptions: Descriptions) -> None:
     bare = replace(descriptions, evidence=None)
     assert str(bare[0]) == (
@@ -114,7 +131,11 @@ def test_without_statistics_there_are_angles_and_no_words(descriptions: Descript
         "ignored; without that part, its translation turns by 12.3 degrees."
     )
     assert bare[0].ignored is None and bare[0].to_dict()["seen"] is None
-    for name in ("seen", "ignored", "centred_image_score", "centred_attribute_score"):
+    names = ("seen", "ignored", "centred_image_score", "centred_attribute_score",
+             "translation_energy")  # fmt: skip
+    with pytest.raises(SINGRuntimeError, match="with the statistics of reference images"):
+        bare.decompose()
+    for name in names:
         with pytest.raises(SINGRuntimeError, match=r"got one that has none\. .*with_statistics\("):
             getattr(bare, name)
 
@@ -151,3 +172,14 @@ def test_becomes_json(descriptions: Descriptions) -> None:
         "attribute_score": -10.0,
     }
     assert broken[0].to_dict()["ignored"][0]["attribute_score"] is None
+    whole = descriptions.to_dicts()[0]
+    assert whole["centred_image_score"] == 1.0
+    assert whole["translation_energy"] == pytest.approx(0.4)
+    assert whole["words"]["moon"] == {
+        "attribute_score": 50.0,
+        "seen": 3.0,
+        "ignored": pytest.approx(0.3),
+        "centred_attribute_score": -50.0,
+    }
+    bare = replace(descriptions, evidence=None).to_dicts()[0]
+    assert bare["translation_energy"] is None and bare["words"]["moon"] == {"attribute_score": 50.0}

@@ -147,11 +147,17 @@ def test_scores_of_a_batch_equal_slow_ones(
     assert described.evidence is not None
     assert described.null_energy is FACTS["null_energy"] and described.top_k == 2
     centre = translator(translator.mean).numpy()
+    matrix = translator.weight.double().numpy()
+    part, energy = described.evidence.translation, described.translation_energy
     texts = BANK.embeddings.double().numpy()
     for i in range(len(features)):
         f, g = (translator(x)[i].numpy() for x in (features, equivalents))
         assert float(described.image_score[i]) == pytest.approx(slow_angle(f, g), abs=1e-4)
         f_centred, g_centred = f - centre, g - centre
+        moved = matrix @ ignored[i].numpy()
+        assert np.allclose(part[i].numpy(), moved, atol=1e-5)
+        share = (moved @ moved) / (f_centred @ f_centred)
+        assert float(energy[i]) == pytest.approx(share, rel=1e-4)
         wanted = slow_angle(f_centred, g_centred)
         assert float(described.centred_image_score[i]) == pytest.approx(wanted, abs=1e-4)
         for t, word in enumerate(BANK.names):

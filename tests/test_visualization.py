@@ -53,7 +53,9 @@ def descriptions():
         torch.zeros(3, 5),
         torch.tensor([0.25, 0.5, 0.75]),
         torch.tensor([False, True, False]),
-        Evidence(seen, ignored, torch.zeros(3), torch.zeros(3, 5)),
+        Evidence(
+            seen, ignored, torch.zeros(3), torch.zeros(3, 5), torch.zeros(3, 5), torch.ones(3)
+        ),
         top_k=2,
     )
 
@@ -180,6 +182,14 @@ class TestDescriptions:
         for axes, expected in zip(figure.axes[::2], pictures, strict=True):
             assert np.abs(pixels(axes) / 255 - expected.movedim(0, -1).numpy()).max() < 1 / 255
 
+    def test_a_group_that_says_nothing_is_not_said(self, descriptions):
+        ungrouped = replace(
+            descriptions,
+            concepts=ConceptBank(NAMES, descriptions.concepts.embeddings, {"words": NAMES}),
+        )
+        figure = drawn(visualize_descriptions(ungrouped))
+        assert list(bars(figure.axes[0])) == [NAMES[0], NAMES[2], NAMES[1]]
+
     def test_titles_without_pictures_stand_above_the_captions(self, descriptions):
         figure = visualize_descriptions(descriptions[:1], titles=["a"])
         assert figure.axes[0].get_title().split("\n") == [
@@ -219,6 +229,11 @@ class TestDescriptions:
         figure = drawn(visualize_descriptions(bare))
         assert not any(axes.patches for axes in figure.axes)
         assert figure.axes[0].get_title().endswith("for want of reference statistics")
+        assert not figure.legends and not any(axes.get_xlabel() for axes in figure.axes)
+        assert not any(axes.axison for axes in figure.axes)
+        with_words = visualize_descriptions(descriptions)
+        labelled = [axes for axes in with_words.axes if axes.get_xlabel()]
+        assert with_words.legends and [axes.axison for axes in labelled] == [True]
 
     def test_numbers_that_do_not_fit(self, descriptions):
         with pytest.raises(SINGValueError, match="images one for each of 3 descriptions, got 2"):

@@ -1,29 +1,27 @@
-"""One's own pictures through one's own model: all numbers, in words, as JSON and as a figure."""
+"""What was found in one's own pictures: all numbers, in words, as JSON and as a figure."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
 from rich.console import Console
-from rich.table import Table
+from rich.table import Column, Table
 from rich.text import Text
 from torch import Tensor
 
 from captum_sing import __version__
 from captum_sing.classifiers import LoadedClassifier
-from captum_sing.concepts import ConceptBank
+from captum_sing.decomposition import Decomposition
 from captum_sing.descriptions import Descriptions, number
 from captum_sing.errors import SINGValueError, expected
 from captum_sing.files import write_whole
-from captum_sing.head import Head, find_head, resolve_layer
-from captum_sing.hooks import logits_of
 from captum_sing.null_space import NullSpace
-from captum_sing.sing import SING
 from captum_sing.translator import LinearTranslator
 from captum_sing.verification import Verification
 from captum_sing.visualization import visualize_descriptions
@@ -31,10 +29,11 @@ from captum_sing.visualization import visualize_descriptions
 if TYPE_CHECKING:
     from PIL import Image
 
-__all__ = ["Analysis", "analyze_pictures", "device_of"]
+__all__ = ["Analysis", "device_of"]
 
-_BATCH = 32
 _FIGURED = 12  # images in the figure
+_ENOUGH = 200  # reference images
+_UNRECORDED = "not recorded"
 
 
 @dataclass(frozen=True)
@@ -44,38 +43,52 @@ class Analysis:
     Attributes:
         pictures (dict of str to PIL.Image.Image): by file name, B of them.
         classifier (LoadedClassifier): the model.
-        head (Head): its last layer.
+        translator (LinearTranslator): its translator.
+        layers (sequence of str): the names of its head, or of the heads that it averages.
         null_space (NullSpace): what was removed.
         probabilities (Tensor): of the model, shape (B, C).
         descriptions (Descriptions): scores and words.
         drift (Verification): how far the logits moved.
-        settings (dict): baseline, target, and the translator's facts.
+        settings (dict): baseline, target and top_k.
+        reference (dict, optional): the images that gave the translator its statistics.
     """
 
     pictures: dict[str, Image.Image]
     classifier: LoadedClassifier
-    head: Head
+    translator: LinearTranslator
+    layers: Sequence[str]
     null_space: NullSpace
     probabilities: Tensor
     descriptions: Descriptions
     drift: Verification
     settings: dict[str, Any]
+    reference: dict[str, Any] | None = None
+
+    @cached_property
+    def together(self) -> list[Decomposition | None]:
+        """Few words that together explain what is ignored; None where nothing is claimed."""
+        found = self.descriptions
+        if found.evidence is None:
+            return [None] * len(found)
+        few = found.decompose()
+        return [None if known else one for one, known in zip(few, found.in_sample, strict=True)]
 
     def prediction(self, index: int) -> str:
         """The most probable class of one picture, by name where it is known."""
         share, number = self.probabilities[index].max(dim=0)
         names = self.classifier.class_names
         name = f"class {int(number)}" if names is None else names[int(number)].split(",")[0]
-        return f"{name}, {float(share):.2f}"
+        return f"{name}, {float(share):.2g}"
 
     def to_dict(self) -> dict[str, Any]:
         """Every number, in the types that JSON holds; None where there is no finite number."""
-        space, concepts = self.null_space, self.descriptions.concepts
+        space, concepts, translator = self.null_space, self.descriptions.concepts, self.translator
         return {
             "captum_sing": __version__,
             "model": {
                 "name": self.classifier.name,
-                "head": self.head.name,
+                "preprocessing": self.classifier.preprocessing,
+                "head": " and ".join(self.layers),
                 "features": space.width,
                 "rank": space.rank,
                 "nullity": space.nullity,
@@ -84,10 +97,17 @@ class Analysis:
                 "energy": space.energy,
                 "classes": space.classes,
             },
+            "translator": {
+                "model": translator.model or _UNRECORDED,
+                "encoder": translator.encoder or _UNRECORDED,
+                "statistics": translator.has_statistics,
+                "reference": self.reference,
+                "facts": translator.facts,
+            },
             "settings": self.settings,
-            "concepts": {"groups": concepts.groups, "encoder": concepts.encoder},
+            "concepts": {"groups": concepts.groups, "encoder": concepts.encoder or _UNRECORDED},
             "images": [
-                {"file": name, **self._of_model(i), **found}
+                {"file": name, **self._of_model(i), **found, "together": self._together(i)}
                 for i, (name, found) in enumerate(
                     zip(self.pictures, self.descriptions.to_dicts(), strict=True)
                 )
@@ -109,15 +129,22 @@ class Analysis:
             },
         }
 
+    def _together(self, index: int) -> dict[str, Any] | None:
+        found = self.together[index]
+        if found is None:
+            return None
+        words = zip(found.words, found.coefficients, strict=True)
+        return {
+            "words": [{"word": word, "coefficient": value} for word, value in words],
+            "explained": number(found.explained),
+            "length": found.length,
+        }
+
     def show(self, console: Console) -> None:
-        """Print the head, a table of the pictures, and their descriptions."""
-        space = self.null_space
-        lines = [
-            f"Model: {self.classifier.name}, head {self.head.name}",
-            f"Rank {space.rank} of {space.width} features: {space.nullity} directions are ignored.",
-        ]
-        console.print("\n".join(lines), markup=False, soft_wrap=True)
-        table = Table("image", "prediction")
+        """Print with what was analysed, a table of the pictures, and their descriptions."""
+        for line in self._with_what():
+            console.print(line, markup=False, highlight=False, soft_wrap=True)
+        table = Table(Column("image", overflow="fold"), Column("prediction", overflow="fold"))
         for column in ("IS", "energy ignored", "drift: null", "random"):
             table.add_column(column, justify="right")
         for i, name in enumerate(self.pictures):
@@ -130,13 +157,46 @@ class Analysis:
                 f"{float(self.drift.random[i]):.1e}",
             )
         console.print(table)
-        for name, description in zip(self.pictures, self.descriptions, strict=True):
-            text = Text.assemble((f"{Path(name).name}: ", "bold"), str(description))
+        for i, (name, description) in enumerate(zip(self.pictures, self.descriptions, strict=True)):
+            said = f"{description}{self._said_together(i)}"
+            text = Text.assemble((f"{Path(name).name}: ", "bold"), said)
             console.print(text, soft_wrap=True)
         if len(self.pictures) > _FIGURED:
             console.print(f"The figure shows the first {_FIGURED} images.")
 
-    def save(self, folder: Path) -> tuple[Path, Path]:
+    def _with_what(self) -> list[str]:
+        space, translator = self.null_space, self.translator
+        heads = "head" if len(self.layers) == 1 else "the mean of the heads"
+        lines = [
+            f"Model: {self.classifier.name}, {heads} {' and '.join(self.layers)}",
+            f"Rank {space.rank} of {space.width} features: {space.nullity} directions are ignored.",
+            f"Translator: fitted to {translator.model or f'a model that is {_UNRECORDED}'}, in the "
+            f"space of {translator.encoder or f'an encoder that is {_UNRECORDED}'}",
+            f"Words: {len(self.descriptions.concepts)}, embedded by "
+            f"{self.descriptions.concepts.encoder or f'an encoder that is {_UNRECORDED}'}",
+        ]
+        if self.reference is not None:
+            count, out = self.reference["images"], len(self.reference["left_out"])
+            lines.append(
+                f"Statistics: of {count} images in {self.reference['folder']}"
+                + (f", where {out} more could not be used" if out else "")
+                + ("; so few make standard deviations rough" if count < _ENOUGH else "")
+            )
+        elif not translator.has_statistics:
+            lines.append(
+                "Statistics: none, so there is no evidence, no centred score and no word. Give a "
+                "folder of images as --reference DIR, such as those the model was trained on."
+            )
+        return lines
+
+    def _said_together(self, index: int) -> str:
+        found = self.together[index]
+        if found is None or not found.words:
+            return ""
+        whole = float(self.descriptions.translation_energy[index])
+        return f" Of what is ignored in its translation ({whole:.0%} of the whole), {found}."
+
+    def save(self, folder: Path) -> list[Path]:
         """Write ``analysis.json`` and ``analysis.png``, each whole or not at all."""
         text = json.dumps(self.to_dict(), indent=1, allow_nan=False)
         names = list(self.pictures)[:_FIGURED]
@@ -145,65 +205,12 @@ class Analysis:
             [self.pictures[name] for name in names],
             [f"{Path(name).name}\n{self.prediction(i)}" for i, name in enumerate(names)],
         )
-        return (
+        return [
             write_whole(folder / "analysis.json", lambda p: p.write_text(text, encoding="utf-8")),
             write_whole(
                 folder / "analysis.png", lambda p: figure.savefig(p, format="png", dpi=130)
             ),
-        )
-
-
-def analyze_pictures(
-    pictures: Mapping[str, Image.Image],
-    classifier: LoadedClassifier,
-    translator: LinearTranslator,
-    concepts: ConceptBank,
-    *,
-    layer: str | None = None,
-    baseline: str | None = None,
-    target: int | None = None,
-    energy: float | None = None,
-    top_k: int = 5,
-) -> Analysis:
-    """Run :class:`~captum_sing.SING` and the model itself; arguments as there."""
-    if translator.model not in (None, classifier.name):
-        raise SINGValueError(
-            expected(
-                "captum-sing analyze",
-                "--translator",
-                f"of {classifier.name}",
-                f"one that was fitted to {translator.model}",
-                "Features of two models mean different things, also where their widths agree",
-            )
-        )
-    model = classifier.model
-    device = next(model.parameters()).device
-    batch = torch.stack([classifier.preprocess(p) for p in pictures.values()]).to(device)
-    if layer is None:
-        head = find_head(model, batch[:2])
-    else:
-        head = Head(layer, resolve_layer(model, layer))
-    kept = None if target is None else [target]
-    space = NullSpace.from_layer(head.module, energy=energy, classes=kept)
-    sing = SING(
-        model, head.module, translator, concepts, null_space=None if energy is None else space
-    )
-    descriptions = sing.attribute(
-        batch, baseline, target, top_k=top_k, internal_batch_size=_BATCH
-    ).descriptions
-    drift = sing.verify(batch, baseline, target, internal_batch_size=_BATCH)
-    with torch.no_grad():
-        logits = torch.cat([logits_of(model(part)) for part in batch.split(_BATCH)])
-    return Analysis(
-        dict(pictures),
-        classifier,
-        head,
-        space,
-        logits.double().softmax(dim=1).cpu(),
-        descriptions,
-        drift,
-        {"baseline": baseline, "target": target, "translator": translator.facts},
-    )
+        ]
 
 
 def device_of(name: str) -> torch.device:
@@ -218,7 +225,7 @@ def device_of(name: str) -> torch.device:
         reason = str(error).splitlines()[0].rstrip(".")
         raise SINGValueError(
             expected(
-                "captum-sing analyze",
+                "captum-sing",
                 "--device",
                 "to be a device of this machine",
                 f"{name} ({reason})",

@@ -87,34 +87,49 @@ def analyze(
         str,
         typer.Option(
             metavar="NAME|FOLDER",
-            help="timm/NAME, torchvision/NAME, demo/NAME, or a folder that timm saved.",
+            help="timm/NAME, torchvision/NAME, transformers/NAME, demo/NAME, or a folder.",
         ),
     ],
     translator: Annotated[
         Path | None,
-        typer.Option(metavar="FILE", help="Of this model, from LinearTranslator.save."),
+        typer.Option(
+            metavar="FILE|FOLDER",
+            help="Of this model: a file of ours, or a folder of the SING authors' release.",
+        ),
     ] = None,
     checkpoint: Annotated[
         Path | None,
         typer.Option(metavar="FILE", help="The model's weights, instead of a download."),
     ] = None,
     layer: Annotated[
-        str | None, typer.Option(metavar="NAME", help="The head; found if it is not given.")
+        list[str] | None,
+        typer.Option(
+            metavar="NAME",
+            help="The head, found if it is not given; several times for the heads of a model that "
+            "averages them.",
+        ),
     ] = None,
     concepts: Annotated[
-        Path | None,
+        list[str] | None,
         typer.Option(
-            metavar="FILE",
-            help="A saved ConceptBank; or words: JSON {group: \\[words]}, or text with a word or "
-            "'group: word, word' a line.",
+            metavar="NAMES|FILE",
+            help="Built-in words, such as colors,textures,imagenet (all attributes if none are "
+            "given); a file of words (text, CSV, JSON); or a saved ConceptBank. May be given "
+            "several times.",
         ),
     ] = None,
     encoder: Annotated[
         str | None,
         typer.Option(
-            metavar="MODEL:TAG|local-dir:FOLDER",
-            help="The open_clip model that embeds the words; known where the translator's "
-            "encoder has a tag.",
+            metavar="MODEL:TAG|local-dir:FOLDER|transformers/NAME",
+            help="What embeds the words; known where the name of the translator's encoder tells.",
+        ),
+    ] = None,
+    reference: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="DIR",
+            help="A folder of images, for the statistics of a translator that has none.",
         ),
     ] = None,
     baseline: Annotated[
@@ -138,14 +153,17 @@ def analyze(
     """What the head of your own model ignores in your own images.
 
     Prints a description of each, and writes [bold]analysis.json[/bold] and
-    [bold]analysis.png[/bold]. With a demo/NAME model, nothing else is needed.
+    [bold]analysis.png[/bold], and the words' embeddings for the next time. With a demo/NAME model,
+    nothing else is needed.
     """
     if target is not None and energy is not None:
         raise typer.BadParameter("--target and --energy are two null spaces: give one of them")
 
     from captum_sing.classifiers import find_classifier, load_image
-    from captum_sing.cli.analysis import analyze_pictures, device_of
+    from captum_sing.cli.analysis import device_of
+    from captum_sing.cli.analyzing import analyze_pictures
     from captum_sing.cli.words import load_meaning
+    from captum_sing.datasets import Pictures
     from captum_sing.files import made
 
     pictures = {str(path): load_image(path) for path in images}
@@ -153,7 +171,9 @@ def analyze(
     place = device_of(device)
     console = Console()
     with console.status("Loading translator and words"):
-        meaning = load_meaning(source, translator, concepts, encoder)
+        if reference is not None:
+            Pictures.of(reference)  # refuses a folder without images
+        meaning = load_meaning(source, translator, concepts or (), encoder)
     folder = made(output)
     with console.status(f"Loading {source}"):
         classifier = source.load(place)
@@ -161,13 +181,90 @@ def analyze(
         analysis = analyze_pictures(
             pictures,
             classifier,
-            *meaning,
-            layer=layer,
+            meaning.translator,
+            meaning.concepts,
+            layers=layer or (),
             baseline=None if baseline is Baseline.none else baseline.value,
             target=target,
             energy=energy,
             top_k=top_k,
+            reference=reference,
         )
     analysis.show(console)
-    written = ", ".join(str(path) for path in analysis.save(folder))
+    files = analysis.save(folder)
+    if meaning.embedded:
+        files.append(meaning.concepts.save(folder / "concepts.safetensors"))
+    written = ", ".join(map(str, files))
     console.print(f"\nWritten: {written}", soft_wrap=True, highlight=False, markup=False)
+
+
+@app.command("fit-translator")
+def fit_translator(
+    images: Annotated[
+        Path, typer.Option(metavar="DIR", help="Pictures, in subfolders by class or not.")
+    ],
+    model: Annotated[
+        str,
+        typer.Option(metavar="NAME|FOLDER", help="As of [bold]analyze[/bold]."),
+    ],
+    encoder: Annotated[
+        str,
+        typer.Option(
+            metavar="SPEC",
+            help="MODEL:TAG, local-dir:FOLDER or hf-hub:NAME of open_clip; transformers/NAME; or "
+            "demo, the tiny CLIP of the embedded world.",
+        ),
+    ],
+    output: Annotated[Path, typer.Option(metavar="FILE", help="Where the translator is written.")],
+    checkpoint: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="The model's weights, instead of a download."),
+    ] = None,
+    layer: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME",
+            help="The head, found if it is not given; several times for heads that the model "
+            "averages.",
+        ),
+    ] = None,
+    alpha: Annotated[
+        str, typer.Option(metavar="NUMBER|cv", help="The penalty; cv is cross-validation.")
+    ] = "cv",
+    held_out: Annotated[
+        float, typer.Option(min=0.0, max=0.5, help="Share of the pictures that judge the result.")
+    ] = 0.1,
+    batch_size: Annotated[int, typer.Option(min=1, help="Pictures at once.")] = 32,
+    workers: Annotated[int, typer.Option(min=0, help="Processes that read pictures.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, max=2**62, help="Of the draws.")] = 0,
+    device: Annotated[str, typer.Option(help="Where model and encoder run.")] = "cpu",
+    limit: Annotated[
+        int | None, typer.Option(min=1, help="Use so many pictures, drawn at random.")
+    ] = None,
+) -> None:
+    """Fit the translator of your own model to a folder of your own pictures.
+
+    One pass. Prints how well it translates pictures that were held out.
+    """
+    try:
+        penalty = None if alpha == "cv" else float(alpha)
+    except ValueError as error:
+        raise typer.BadParameter(f"--alpha is a number or cv, not {alpha}") from error
+
+    from captum_sing.cli.fitting import fit_from_folder
+
+    fit_from_folder(
+        images,
+        model,
+        encoder,
+        output,
+        checkpoint=checkpoint,
+        layer=layer or (),
+        alpha="cv" if penalty is None else penalty,
+        held_out=held_out,
+        batch_size=batch_size,
+        num_workers=workers,
+        seed=seed,
+        device=device,
+        limit=limit,
+    )

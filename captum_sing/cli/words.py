@@ -2,165 +2,199 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping
+from collections.abc import Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 from captum_sing.checks import check_parts
 from captum_sing.classifiers import ClassifierSource
-from captum_sing.concepts import UNGROUPED, ConceptBank
-from captum_sing.encoders import OpenCLIPEncoder
-from captum_sing.errors import SINGFileError, SINGValueError, expected
+from captum_sing.cli.encoders import encoder_of
+from captum_sing.cli.word_files import WORD_FILES, read_words
+from captum_sing.concepts import ConceptBank
+from captum_sing.errors import SINGNameError, SINGValueError, expected
+from captum_sing.prompts import in_templates
 from captum_sing.translator import LinearTranslator
+from captum_sing.vocabularies import Vocabulary, load_vocabulary, names
 
-__all__ = ["EVERYDAY", "load_meaning", "read_words"]
+__all__ = ["EVERYDAY", "Meaning", "load_meaning", "read_concepts"]
 
 _WHERE = "captum-sing analyze"
-_TAGGED = "open_clip/"
+_TAGGED, _TRANSFORMERS = "open_clip/", "transformers/"
 
-EVERYDAY: dict[str, tuple[str, ...]] = {
-    "color": ("red", "orange", "yellow", "green", "blue", "purple", "pink", "brown", "black",
-              "gray", "white"),
-    "texture": ("smooth", "striped", "spotted", "checkered", "furry", "shiny", "rough"),
-    "place": ("room", "street", "forest", "meadow", "beach", "lake", "sky", "snow"),
-    "light": ("bright day", "dark night", "sunset", "fog"),
-    "medium": ("photograph", "drawing", "painting", "toy", "close-up"),
-}  # fmt: skip
-"""The words where none are given: of a group, one at most is true of most images."""
+EVERYDAY = "attributes"
+"""The vocabulary where no words are given."""
+
+
+class Meaning(NamedTuple):
+    """A translator and words of one space; ``embedded`` tells that the words are new."""
+
+    translator: LinearTranslator
+    concepts: ConceptBank
+    embedded: bool
 
 
 def load_meaning(
-    source: ClassifierSource, translator: Path | None, concepts: Path | None, encoder: str | None
-) -> tuple[LinearTranslator, ConceptBank]:
+    source: ClassifierSource,
+    translator: Path | None,
+    concepts: Sequence[str] = (),
+    encoder: str | None = None,
+) -> Meaning:
     """The translator and the words, checked against each other before the classifier is loaded.
+
+    An encoder is loaded only if words have to be embedded.
 
     Args:
         source (ClassifierSource): one of the demo's needs nothing more.
-        translator (Path or None): its file.
-        concepts (Path or None): a saved bank, or words (see :func:`read_words`). None is
-            :data:`EVERYDAY`, or all words of the demo's world.
-        encoder (str or None): ``MODEL:TAG`` or ``local-dir:FOLDER``; for words alone.
+        translator (Path or None): its file, or a folder of the SING authors' release.
+        concepts (sequence of str): see :func:`read_concepts`. None is :data:`EVERYDAY`, or all
+            words of the demo's world.
+        encoder (str or None): see :func:`captum_sing.cli.encoders.encoder_of`; for words alone.
     """
-    words = EVERYDAY if concepts is None else read_words(concepts)
-    is_demo = source.kind == "demo"
-    if translator is not None:
-        map_ = LinearTranslator.load(translator)
-    elif is_demo:
-        from captum_sing.demo import world
-
-        map_ = world.load_translator(source.name)
-    else:
+    of_demo = encoder == "demo" or (source.kind == "demo" and encoder is None)
+    words = read_concepts(concepts) if concepts or not of_demo else None
+    map_ = _load_translator(source, translator)
+    if isinstance(words, ConceptBank) and encoder is not None:
         raise SINGValueError(
             expected(
                 _WHERE,
-                "--translator",
-                f"of {source}",
-                "none",
-                "Fit one with captum_sing.TranslatorFitter and save it",
+                "--encoder",
+                "only with words, not with a saved bank",
+                encoder,
+                "Leave it out: the bank holds embeddings",
             )
         )
     if isinstance(words, ConceptBank):
-        if encoder is not None:
-            raise SINGValueError(
-                expected(
-                    _WHERE,
-                    "--encoder",
-                    "only with words, not with a saved bank",
-                    encoder,
-                    "Leave it out: the bank holds embeddings",
-                )
-            )
         bank = words
-    elif is_demo and encoder is None:
-        from captum_sing.demo import captions, world
-
-        tiny = world.load_encoder()
-        own = concepts is None
-        prompts = {name: captions.PROMPTS[name] for name in words if name in captions.PROMPTS}
-        bank = world.load_concepts(tiny) if own else _embed(words, tiny, prompts)
+    elif words is None or of_demo:
+        bank = _of_demo(words)
     else:
-        bank = _embed(words, _load_encoder(encoder or _recorded(map_)))
+        chosen = encoder_of(encoder or _recorded(map_))
+        bank = ConceptBank.from_prompts(words.prompts, chosen, words.groups)
     check_parts(source.load, map_, bank, None)
-    return map_, bank
+    return Meaning(map_, bank, embedded=bank is not words)
 
 
-def read_words(path: Path) -> ConceptBank | dict[str, tuple[str, ...]]:
-    """A saved bank (``.safetensors``), or words in groups.
+def read_concepts(given: Sequence[str]) -> ConceptBank | Vocabulary:
+    """Words to embed, or a bank of words that are embedded already.
 
-    Words come as JSON, ``{"group": ["word", ...]}``, or as text, a word or ``group: word, word`` a
-    line.
+    Args:
+        given (sequence of str): built-in vocabularies by name, several between commas; files with
+            words (see :func:`captum_sing.cli.word_files.read_words`); or, alone, a saved bank
+            (``.safetensors``) or one of the SING authors' release (``.npz``). None is
+            :data:`EVERYDAY`.
 
     Raises:
-        SINGFileError: the file is missing, or holds none of these.
+        SINGNameError: neither a file nor vocabularies.
+        SINGFileError: a file that cannot be read.
+        SINGValueError: a word that occurs twice, or a bank beside other words.
     """
-    if path.suffix == ".safetensors":
-        return ConceptBank.load(path)
-    try:
-        text = path.read_text(encoding="utf-8")
-        return _from_json(text) if path.suffix == ".json" else _from_lines(text)
-    except (OSError, ValueError) as error:
-        reason = str(error) if path.exists() else "no such file"
-        raise SINGFileError(
+    parts = {one: _read(one) for one in given or (EVERYDAY,)}
+    banks = {one: part for one, part in parts.items() if isinstance(part, ConceptBank)}
+    if banks and len(parts) > 1:
+        raise SINGValueError(
             expected(
                 _WHERE,
                 "--concepts",
-                'to be a saved ConceptBank, JSON {"group": ["word", ...]} or text with a word or '
-                '"group: word, word" a line',
-                f"{path} ({reason})",
-                "Check the path and the file",
+                f"{next(iter(banks))} alone, for it holds embeddings",
+                f"{len(parts)} of them",
+                "Give words beside words, or one bank",
             )
-        ) from error
-
-
-def _from_json(text: str) -> dict[str, tuple[str, ...]]:
-    groups = json.loads(text)
-    if not isinstance(groups, dict) or not all(
-        isinstance(words, list) and all(isinstance(word, str) for word in words)
-        for words in groups.values()
-    ):
-        raise ValueError("another structure")
-    return {name: tuple(words) for name, words in groups.items()}
-
-
-def _from_lines(text: str) -> dict[str, tuple[str, ...]]:
+        )
+    for bank in banks.values():
+        return bank
+    prompts: dict[str, tuple[str, ...]] = {}
     groups: dict[str, tuple[str, ...]] = {}
-    for line in filter(None, map(str.strip, text.splitlines())):
-        name, colon, words = line.rpartition(":")
-        found = filter(None, map(str.strip, words.split(","))) if colon else (line,)
-        group = name.strip() if colon else UNGROUPED
-        groups[group] = groups.get(group, ()) + tuple(found)
-    return groups
+    for one, part in parts.items():
+        if not isinstance(part, Vocabulary):
+            continue
+        if twice := sorted(set(prompts) & set(part.prompts)):
+            raise SINGValueError(
+                expected(
+                    _WHERE,
+                    "--concepts",
+                    "with each word once",
+                    f"{twice} again in {one}",
+                    "Drop one of the two",
+                )
+            )
+        prompts |= part.prompts
+        groups |= {name: groups.get(name, ()) + words for name, words in part.groups.items()}
+    return Vocabulary(prompts, groups)
 
 
-def _embed(
-    groups: Mapping[str, tuple[str, ...]],
-    encoder: OpenCLIPEncoder,
-    templates: Mapping[str, tuple[str, ...]] | None = None,
-) -> ConceptBank:
-    words = [word for group in groups.values() for word in group]
-    return ConceptBank.from_words(words, encoder, templates, groups)
+def _read(given: str) -> ConceptBank | Vocabulary:
+    path, chosen = Path(given), [name.strip() for name in given.split(",")]
+    if set(chosen) <= set(names()):
+        return load_vocabulary(chosen)
+    if path.suffix == ".safetensors":
+        return ConceptBank.load(path)
+    if path.suffix == ".npz":
+        return ConceptBank.from_authors(path)
+    if path.is_file() or path.suffix.lower() in WORD_FILES:
+        groups = read_words(path)
+        prompts = {word: tuple(of_word) for word, of_word in in_templates(groups, None).items()}
+        return Vocabulary(prompts, groups)
+    unknown = [name for name in chosen if name not in names()]
+    raise SINGNameError(
+        expected(
+            _WHERE,
+            "--concepts",
+            f"to be a file, or among {', '.join(names())}",
+            ", ".join(map(repr, unknown)),
+            "Check the path or the spelling",
+        )
+    )
 
 
-def _load_encoder(name: str) -> OpenCLIPEncoder:
-    if name.startswith(("local-dir:", "hf-hub:")):
-        model, tag = name, ""
-    else:
-        model, _, tag = name.partition(":")
-    return OpenCLIPEncoder(model, tag or None)
+def _load_translator(source: ClassifierSource, path: Path | None) -> LinearTranslator:
+    if path is not None:
+        load = LinearTranslator.from_authors if path.is_dir() else LinearTranslator.load
+        return load(path)
+    if source.kind == "demo":
+        from captum_sing.demo import world
+
+        return world.load_translator(source.name)
+    raise SINGValueError(
+        expected(
+            _WHERE,
+            "--translator",
+            f"of {source}",
+            "none",
+            "Fit one with captum-sing fit-translator",
+        )
+    )
+
+
+def _of_demo(words: Vocabulary | None) -> ConceptBank:
+    """All words of the demo's world, or some, in its own grammar."""
+    from captum_sing.demo import captions, world
+
+    tiny = world.load_encoder()
+    if words is None:
+        return world.load_concepts(tiny)
+    own = {name: templates for name, templates in captions.PROMPTS.items() if name in words.groups}
+    listed = [word for group in words.groups.values() for word in group]
+    return ConceptBank.from_words(listed, tiny, own, words.groups)
 
 
 def _recorded(translator: LinearTranslator) -> str:
-    """The encoder that the translator was fitted to, where its name says how to get it."""
+    """How to name the encoder that the translator was fitted to, where its name says how."""
     name = translator.encoder or ""
+    if name.startswith(_TRANSFORMERS):  # a repository has an owner, a folder has not
+        name = name.partition("@")[0]
+        if "/" in name.removeprefix(_TRANSFORMERS):
+            return name
+    if name.startswith(f"{_TAGGED}hf-hub:"):
+        name = name.partition("@")[0]
     if not name.startswith(_TAGGED) or "@" in name:
         raise SINGValueError(
             expected(
                 _WHERE,
                 "--encoder",
-                f"of the translator, {name or 'which does not record its own'}",
+                f"of the translator, {translator.encoder or 'which does not record its own'}",
                 "none",
-                "Give --encoder MODEL:TAG or --encoder local-dir:FOLDER, or a saved ConceptBank "
-                "as --concepts",
+                "Give --encoder MODEL:TAG, local-dir:FOLDER or transformers/FOLDER, or a saved "
+                "ConceptBank as --concepts",
             )
         )
     name = name.removeprefix(_TAGGED)
