@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
+from typing import Any, Literal
+
 import torch
 from torch import Tensor
 
 from captum_sing.errors import SINGRuntimeError, SINGTypeError, SINGValueError, expected
-from captum_sing.membership import FeatureRecord, sketch
+from captum_sing.membership import FeatureRecord, PackedSketches
+from captum_sing.ridge import cross_validate, mean_variance, ridge
+from captum_sing.sums import PairSums
 from captum_sing.translator import LinearTranslator
 
 __all__ = ["TranslatorFitter"]
 
 _RELATIVE_ALPHA = 1e-2
-_ROUNDING = 100  # a feature with less variance of its own, in eps, is a copy of others
+_RELATIVE_GRID = tuple(10 ** (half / 2) for half in range(-12, 5))
+_WHERE = "TranslatorFitter"
 
 
 class TranslatorFitter:
@@ -21,15 +28,25 @@ class TranslatorFitter:
     .. math:: \min_{A, a} \sum_i \|A f_i + a - z_i\|^2 + \alpha \|A\|^2
 
     with the intercept unpenalised. Only centred sums are kept, in float64, so the memory does not
-    depend on the number of images, apart from 32 bytes an image (eight in the file) that let the
-    translator know its own images again.
+    depend on the number of images, apart from eight bytes an image that let the translator know
+    its own images again.
+
+    With ``alpha="cv"`` the sums are kept fold by fold, and the penalty with the best held-out
+    :math:`R^2` is chosen from them, without a second pass: the one that scikit-learn's
+    ``GridSearchCV(Ridge(), {"alpha": alphas}, cv=KFold(folds))`` chooses on the same folds. The
+    i-th image, counted from 0, belongs to fold ``i % folds``; near-duplicates, such as frames of
+    one film, belong into one fold: say so with ``update(..., folds=)``.
 
     Args:
-        alpha (float, optional): the penalty, as scikit-learn's ``Ridge(alpha)`` has it. Default:
-            0.01 of the mean variance of a feature, times the number of images.
+        alpha (float or "cv", optional): the penalty, as scikit-learn's ``Ridge(alpha)`` has it, or
+            ``"cv"`` to choose it by cross-validation. Default: 0.01 of the mean variance of a
+            feature, times the number of images.
+        folds (int, optional): of the cross-validation. Default: 5
+        alphas (sequence of float, optional): the penalties to choose from. Default: 17 from
+            :math:`10^{-6}` to 100 times the mean variance of a feature, times the number of images.
         encoder (str, optional): the name of the encoder that made the embeddings.
         model (str, optional): the name of the classifier that made the features.
-        remember (bool, optional): keep these bytes. Default: True
+        remember (bool, optional): keep these eight bytes an image. Default: True
 
     Example::
 
@@ -41,38 +58,47 @@ class TranslatorFitter:
         >>> translator = fitter.fit()
         >>> torch.allclose(translator(features), features[:, :3] * 2, atol=1e-4)
         True
+        >>> noise = torch.randn(100, 3, generator=torch.Generator().manual_seed(1))
+        >>> fitter = TranslatorFitter("cv", alphas=[1.0, 1e4])  # there is nothing to learn
+        >>> fitter.update(features, noise).fit().facts["alpha"]
+        10000.0
     """
 
     def __init__(
         self,
-        alpha: float | None = None,
+        alpha: float | Literal["cv"] | None = None,
         *,
+        folds: int = 5,
+        alphas: Sequence[float] | None = None,
         encoder: str | None = None,
         model: str | None = None,
         remember: bool = True,
     ) -> None:
-        if alpha is not None and not 0.0 <= alpha < float("inf"):
-            raise SINGValueError(
-                expected("TranslatorFitter", "alpha", "finite and not negative", alpha, "Use 1.0")
-            )
+        _check_penalty(alpha, folds, alphas)
         self.alpha = alpha
+        self.folds = folds if alpha == "cv" else 1
+        self.alphas = None if alphas is None else [float(value) for value in alphas]
         self.encoder = encoder
         self.model = model
         self.remember = remember
-        self.count = 0
-        self._mean = torch.empty(0)  # of features and embeddings, side by side
-        self._gram = torch.empty(0)  # centred products of features with both
-        self._embedding_gram = torch.empty(0)
-        self._widths = (0, 0)
-        self._eps = 0.0  # of the least precise block
-        self._sketches: list[Tensor] = []
+        self._sums: list[PairSums] = []  # one a fold
+        self._sketches: list[PackedSketches] = []
 
-    def update(self, features: Tensor, embeddings: Tensor) -> TranslatorFitter:
+    @property
+    def count(self) -> int:
+        """The number of pairs so far."""
+        return sum(sums.count for sums in self._sums)
+
+    def update(
+        self, features: Tensor, embeddings: Tensor, folds: Tensor | None = None
+    ) -> TranslatorFitter:
         """Add a block of pairs.
 
         Args:
             features (Tensor): shape (N, D), any floating-point precision.
             embeddings (Tensor): shape (N, E), of the same images.
+            folds (Tensor, optional): the fold of each image, integers below ``folds``, shape (N,);
+                only for ``alpha="cv"``. Default: the images take turns
 
         Returns:
             TranslatorFitter: itself.
@@ -81,89 +107,112 @@ class TranslatorFitter:
             SINGTypeError, SINGValueError: a block that cannot be used; the sums stay as they were.
         """
         self._check(features, embeddings)
+        if folds is None:
+            folds = torch.arange(self.count, self.count + len(features)) % self.folds
+        self._check_folds(folds, len(features))
         features, embeddings = features.detach(), embeddings.detach().to(features.device)
-        block = torch.cat([features.double(), embeddings.double()], dim=1)
-        width, count, block_mean = features.shape[1], len(block), block.mean(dim=0)
-        centred = block - block_mean
-        if torch.float64 not in (features.dtype, embeddings.dtype):
-            centred = centred.float()
-        self._eps = max(self._eps, torch.finfo(centred.dtype).eps)
-        with torch.autocast(centred.device.type, enabled=False):
-            gram = (centred[:, :width].T @ centred).double()
-            embedding_gram = (centred[:, width:].T @ centred[:, width:]).double()
-        if not self.count:
-            self._widths = (width, embeddings.shape[1])
-            self._mean, self._gram, self._embedding_gram = block_mean, gram, embedding_gram
-        else:
-            moved = block_mean.to(self._mean.device) - self._mean
-            weight = self.count * count / (self.count + count)
-            self._gram += gram.to(self._gram.device) + weight * torch.outer(moved[:width], moved)
-            self._embedding_gram += embedding_gram.to(self._gram.device) + weight * torch.outer(
-                moved[width:], moved[width:]
-            )
-            self._mean = self._mean + moved * (count / (self.count + count))
-        self.count += count
+        if not self._sums:
+            widths = features.shape[1], embeddings.shape[1]
+            self._sums = [PairSums.empty(*widths, features.device) for _ in range(self.folds)]
+        for fold, sums in enumerate(self._sums):
+            rows = (folds == fold).to(features.device)
+            if rows.any():
+                sums.add(PairSums.of(features[rows], embeddings[rows]))
         if self.remember:
-            self._sketches.append(sketch(features))
+            self._sketches.append(PackedSketches.of(features))
         return self
 
     def fit(self) -> LinearTranslator:
         """The translator of all pairs so far; more may be added afterwards.
 
         Returns:
-            LinearTranslator: with the statistics of the images it was fitted on.
+            LinearTranslator: with the statistics of the images it was fitted on. Its ``facts``
+            hold the penalty, ``facts["alpha"]``, and for ``alpha="cv"`` the whole curve,
+            ``facts["cross_validation"]``: the penalties, their mean held-out R^2, that of each
+            fold, and whether the best one stands ``at_the_end`` of the grid, so that a wider one
+            may hold a better.
 
         Raises:
-            SINGRuntimeError: fewer than two pairs so far.
+            SINGRuntimeError: fewer than two pairs so far, or fewer than two in a fold.
             SINGValueError: ``alpha=0`` and features that do not determine the map.
         """
-        if self.count < 2:
-            raise SINGRuntimeError(
-                expected(
-                    "TranslatorFitter.fit",
-                    "pairs",
-                    "of two images or more",
-                    self.count,
-                    "Call update(features, embeddings) first",
-                )
-            )
-        width = self._widths[0]
-        gram, products = self._gram[:, :width], self._gram[:, width:]
-        alpha = (
-            float(gram.diagonal().mean()) * _RELATIVE_ALPHA if self.alpha is None else self.alpha
-        )
-        penalised = gram + alpha * torch.eye(width, dtype=gram.dtype, device=gram.device)
-        factor, failed = torch.linalg.cholesky_ex(penalised)
-        own = factor.diagonal().square() <= _ROUNDING * self._eps * gram.diagonal()
-        if int(failed) or (alpha == 0.0 and bool(own.any())):
-            raise SINGValueError(
-                expected(
-                    "TranslatorFitter.fit",
-                    "alpha",
-                    "above 0 for features that are constant or depend on each other",
-                    alpha,
-                    "Penalise, for example with alpha=1.0",
-                )
-            )
+        self._check_counts()
+        sums = PairSums.merged(self._sums)
+        alpha, curve = self._choose(sums)
         return LinearTranslator(
-            torch.cholesky_solve(products, factor).T,
-            self._mean[:width],
-            self._mean[width:],
-            covariance=gram / (self.count - 1),
-            embedding_covariance=self._embedding_gram / (self.count - 1),
-            record=FeatureRecord.from_sketches(torch.cat(self._sketches))
-            if self._sketches
-            else None,
+            ridge(sums, alpha),
+            sums.feature_mean,
+            sums.embedding_mean,
+            covariance=sums.gram / (sums.count - 1),
+            embedding_covariance=sums.embedding_gram / (sums.count - 1),
+            record=FeatureRecord.from_blocks(self._sketches) if self._sketches else None,
             facts={
                 "encoder": self.encoder,
                 "model": self.model,
                 "alpha": alpha,
-                "count": self.count,
+                "count": sums.count,
+                **curve,
             },
         )
 
+    def _choose(self, sums: PairSums) -> tuple[float, dict[str, Any]]:
+        """The penalty, and how it was found."""
+        unit = mean_variance(sums)
+        if self.alpha is None:
+            return _RELATIVE_ALPHA * unit, {}
+        if self.alpha != "cv":
+            return float(self.alpha), {}
+        alphas = self.alphas or [share * unit for share in _RELATIVE_GRID]
+        if not all(alphas):  # constant features: refused as for any other penalty of 0
+            return 0.0, {}
+        scores = cross_validate(self._sums, alphas)
+        mean = scores.mean(dim=0)
+        best = int(mean.argmax())  # of equal ones the first, as in scikit-learn
+        curve = {
+            "folds": self.folds,
+            "alphas": alphas,
+            "scores": mean.tolist(),
+            "fold_scores": scores.tolist(),
+            "at_the_end": best in (0, len(alphas) - 1),
+        }
+        return alphas[best], {"cross_validation": curve}
+
+    def _check_counts(self) -> None:
+        where, remedy = f"{_WHERE}.fit", "Call update(features, embeddings) first"
+        if self.count < 2:
+            raise SINGRuntimeError(
+                expected(where, "pairs", "of two images or more", self.count, remedy)
+            )
+        counts = [sums.count for sums in self._sums]
+        if self.alpha == "cv" and min(counts) < 2:
+            raise SINGRuntimeError(
+                expected(
+                    where,
+                    "folds",
+                    "of two images or more each",
+                    counts,
+                    "Take fewer folds, or more images",
+                )
+            )
+
+    def _check_folds(self, folds: Tensor, count: int) -> None:
+        whole = isinstance(folds, Tensor) and not (
+            folds.is_floating_point() or folds.is_complex() or folds.dtype == torch.bool
+        )
+        if not whole or folds.shape != (count,) or not ((folds >= 0) & (folds < self.folds)).all():
+            actual = tuple(folds.shape) if isinstance(folds, Tensor) else type(folds).__name__
+            raise SINGValueError(
+                expected(
+                    f"{_WHERE}.update",
+                    "folds",
+                    f"of shape ({count},), integers from 0 to {self.folds - 1}",
+                    folds.tolist() if whole and folds.shape == (count,) else actual,
+                    "Give each image the number of its fold",
+                )
+            )
+
     def _check(self, features: Tensor, embeddings: Tensor) -> None:
-        where = "TranslatorFitter.update"
+        where = f"{_WHERE}.update"
         for name, tensor in (("features", features), ("embeddings", embeddings)):
             if not isinstance(tensor, Tensor) or not tensor.is_floating_point():
                 raise SINGTypeError(
@@ -174,18 +223,44 @@ class TranslatorFitter:
                 raise SINGValueError(
                     expected(where, name, "of shape (N, width)", shape, "Flatten, or drop it")
                 )
-            if not tensor.isfinite().all():
+            if not tensor.sum().isfinite() and not tensor.isfinite().all():  # the first is quick
                 raise SINGValueError(
                     expected(where, name, "finite", "NaN or infinity", "Leave these images out")
                 )
         widths = (features.shape[1], embeddings.shape[1])
-        if len(features) != len(embeddings) or (self.count and widths != self._widths):
+        own = tuple(self._sums[0].cross.shape) if self._sums else widths
+        if len(features) != len(embeddings) or widths != own:
             raise SINGValueError(
                 expected(
                     where,
                     "features and embeddings",
-                    f"paired, and of widths {self._widths if self.count else 'that stay'}",
+                    f"paired, and of widths {own}",
                     f"{tuple(features.shape)} and {tuple(embeddings.shape)}",
                     "Give the same images of the same model and encoder",
                 )
             )
+
+
+def _check_penalty(alpha: object, folds: object, alphas: Sequence[float] | None) -> None:
+    number = isinstance(alpha, (int, float)) and 0.0 <= alpha < math.inf
+    if not (alpha is None or alpha == "cv" or number):
+        raise SINGValueError(
+            expected(_WHERE, "alpha", 'finite and not negative, or "cv"', repr(alpha), "Use 1.0")
+        )
+    if not isinstance(folds, int) or folds < 2:
+        raise SINGValueError(
+            expected(_WHERE, "folds", "of at least 2, an integer", repr(folds), "Use 5")
+        )
+    if alphas is None:
+        return
+    values = [float(value) for value in alphas]
+    if alpha != "cv" or not values or not all(0.0 < value < math.inf for value in values):
+        raise SINGValueError(
+            expected(
+                _WHERE,
+                "alphas",
+                'finite and above 0, one or more, with alpha="cv"',
+                f"{values} with alpha={alpha!r}",
+                "Name the penalties to choose from",
+            )
+        )

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
+
 import torch
 from scipy.spatial import cKDTree
 from torch import Tensor
 
-__all__ = ["FeatureRecord", "sketch"]
+__all__ = ["FeatureRecord", "PackedSketches", "sketch"]
 
 _PROJECTIONS = 4
 _STEPS = 1000  # a standard deviation is cut into this many steps
+_LIMIT = torch.iinfo(torch.int16).max
 _TOLERANCE = 2  # steps: rounding differs between devices and batch sizes
 
 
@@ -19,6 +23,33 @@ def sketch(features: Tensor) -> Tensor:
     width = features.shape[-1]
     directions = torch.randn(width, _PROJECTIONS, generator=generator, dtype=torch.float64)
     return features.detach().double().cpu() @ directions / width**0.5
+
+
+@dataclass(frozen=True)
+class PackedSketches:
+    """The sketches of one block of features, in eight bytes an image, until their spread is known.
+
+    Attributes:
+        codes (Tensor): shape (B, 4), int16: 65,534 steps from the smallest to the largest.
+        middle, step (Tensor): shape (4,), float64.
+    """
+
+    codes: Tensor
+    middle: Tensor
+    step: Tensor
+
+    @classmethod
+    def of(cls, features: Tensor) -> PackedSketches:
+        """The sketches of these features, shape (B, D)."""
+        sketches = sketch(features)
+        low, high = sketches.aminmax(dim=0)
+        middle, step = (low + high) / 2, (high - low) / (2 * _LIMIT)
+        codes = ((sketches - middle) / step.clamp_min(torch.finfo(step.dtype).tiny)).round()
+        return cls(codes.to(torch.int16), middle, step)
+
+    def unpack(self) -> Tensor:
+        """The sketches, to half a step, shape (B, 4), float64."""
+        return self.codes.double() * self.step + self.middle
 
 
 class FeatureRecord:
@@ -48,6 +79,11 @@ class FeatureRecord:
         self._tree = cKDTree(codes.numpy())
 
     @classmethod
+    def from_blocks(cls, blocks: Sequence[PackedSketches]) -> FeatureRecord:
+        """A record of all these blocks."""
+        return cls.from_sketches(torch.cat([block.unpack() for block in blocks]))
+
+    @classmethod
     def from_sketches(cls, sketches: Tensor) -> FeatureRecord:
         """A record of what :func:`sketch` made, shape (N, 4)."""
         spread = sketches.std(dim=0, correction=0)
@@ -65,5 +101,4 @@ class FeatureRecord:
 
 def _encode(sketches: Tensor, scale: Tensor) -> Tensor:
     steps = (sketches - scale[0]) / scale[1] * _STEPS
-    limit = torch.iinfo(torch.int16).max
-    return steps.round().clamp(-limit, limit).to(torch.int16)
+    return steps.round().clamp(-_LIMIT, _LIMIT).to(torch.int16)

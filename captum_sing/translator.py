@@ -6,13 +6,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
+from captum_sing.authors import check_layout, read_translator
 from captum_sing.errors import SINGFileError, SINGRuntimeError, SINGValueError, expected
 from captum_sing.files import load_tensors, save_tensors
 from captum_sing.membership import FeatureRecord
-from captum_sing.null_space import NullSpace
-from captum_sing.quality import Fit, TranslatorReport, fit_of
+from captum_sing.translation import Translator
 
 __all__ = ["LinearTranslator"]
 
@@ -21,12 +21,12 @@ _REQUIRED = ("weight", "origin", "image")
 _OPTIONAL = ("covariance", "embedding_covariance", "codes", "scale")
 
 
-class LinearTranslator(nn.Module):
+class LinearTranslator(Translator):
     r"""An affine map :math:`T(f) = A f + a` from features (D) to image embeddings (E).
 
     Evaluated as :math:`A (f - \bar f) + T(\bar f)`, with the mean taken off in float64: features
     whose mean is far above their spread would lose digits otherwise. Made by
-    :meth:`captum_sing.TranslatorFitter.fit` or :meth:`load`.
+    :meth:`captum_sing.TranslatorFitter.fit`, :meth:`load` or :meth:`from_authors`.
 
     Args:
         weight (Tensor): A, shape (E, D).
@@ -64,7 +64,7 @@ class LinearTranslator(nn.Module):
         record: FeatureRecord | None = None,
         facts: dict[str, Any] | None = None,
     ) -> None:
-        super().__init__()
+        super().__init__(facts, record)
         _check_shapes(weight, origin, image, covariance, embedding_covariance)
         self.register_buffer("weight", weight.detach().float().clone())
         self.register_buffer("origin", origin.detach().double().clone())
@@ -74,8 +74,6 @@ class LinearTranslator(nn.Module):
             ("embedding_covariance", embedding_covariance),
         ):
             self.register_buffer(name, None if value is None else value.detach().float())
-        self.record = record
-        self.facts = dict(facts or {})
 
     @property
     def feature_dim(self) -> int:
@@ -86,16 +84,6 @@ class LinearTranslator(nn.Module):
     def embedding_dim(self) -> int:
         """E, the width of the vision-language space."""
         return int(self.weight.shape[0])
-
-    @property
-    def encoder(self) -> str | None:
-        """The name of the encoder whose space this is, where it is known."""
-        return self.facts.get("encoder")
-
-    @property
-    def model(self) -> str | None:
-        """The name of the classifier whose features these are, where it is known."""
-        return self.facts.get("model")
 
     @property
     def bias(self) -> Tensor:
@@ -140,16 +128,7 @@ class LinearTranslator(nn.Module):
         Raises:
             SINGValueError: the last dimension is not D.
         """
-        if features.shape[-1:] != (self.feature_dim,):
-            raise SINGValueError(
-                expected(
-                    "LinearTranslator",
-                    "features",
-                    f"of shape (..., {self.feature_dim})",
-                    tuple(features.shape),
-                    "This translator was fitted for another model; fit one for this model",
-                )
-            )
+        self._check_features(features)
         dtype = torch.promote_types(features.dtype, torch.float32)
         centred = (features.double() - self.origin.double()).to(dtype)
         with torch.autocast(features.device.type, enabled=False):
@@ -185,15 +164,6 @@ class LinearTranslator(nn.Module):
             directions, covariance = self.pull_back(directions).T, self.feature_covariance
         return ((directions @ covariance) * directions).sum(dim=1).clamp_min(0.0).sqrt()
 
-    def knows(self, features: Tensor) -> Tensor:
-        """Whether this translator was fitted on each of these features, shape (B,), bool.
-
-        All False where it keeps no record of them.
-        """
-        if self.record is None:
-            return torch.zeros(len(features), dtype=torch.bool)
-        return self.record.contains(features)
-
     def with_statistics(self, features: Tensor) -> LinearTranslator:
         """The same map, with the mean and covariance of reference features.
 
@@ -220,38 +190,6 @@ class LinearTranslator(nn.Module):
             record=self.record,
             facts=self.facts,
         )
-
-    def evaluate(
-        self, features: Tensor, embeddings: Tensor, null_space: NullSpace | None = None
-    ) -> TranslatorReport:
-        """Cosine, degrees and R^2 on pairs that were held out.
-
-        Args:
-            features (Tensor): shape (N, D).
-            embeddings (Tensor): the same images' embeddings, shape (N, E).
-            null_space (NullSpace, optional): to judge the principal and the null part apart.
-        """
-        shape = (len(features), self.embedding_dim)
-        if len(features) < 2 or embeddings.shape != shape or not embeddings.isfinite().all():
-            raise SINGValueError(
-                expected(
-                    "LinearTranslator.evaluate",
-                    "embeddings",
-                    f"of shape (N, {self.embedding_dim}) with N >= 2, finite, one for each feature",
-                    f"{tuple(embeddings.shape)} for {len(features)} features",
-                    "Encode the same images",
-                )
-            )
-        exact, truth = features.to(self.weight.device).double(), embeddings.double()
-        truth = truth.to(self.weight.device)
-        parts: dict[str, Fit] = {}
-        if null_space is not None:
-            centred = exact - self.mean
-            null_part = null_space.to(self.weight.device).project(centred)
-            parts["null"] = fit_of(self(self.mean + null_part), truth)
-            parts["principal"] = fit_of(self(exact - null_part), truth)
-        count, used = len(features), int(self.knows(features).sum())
-        return TranslatorReport(count, used, fit_of(self(exact), truth), **parts)
 
     def save(self, path: str | Path, *, covariance: bool = True) -> Path:
         """Save to one safetensors file, written whole or not at all.
@@ -295,9 +233,37 @@ class LinearTranslator(nn.Module):
                 )
             ) from error
 
-    def extra_repr(self) -> str:
-        """Widths and encoder, in the module's representation."""
-        return f"{self.feature_dim} -> {self.embedding_dim}, encoder={self.encoder!r}"
+    @classmethod
+    def from_authors(cls, folder: str | Path) -> LinearTranslator:
+        """A linear translator of the SING authors' release, without statistics.
+
+        Give it some with :meth:`with_statistics`; until then, what needs them says so.
+
+        Args:
+            folder (str or Path): with ``metadata.yaml`` and the checkpoint that it names.
+
+        Returns:
+            LinearTranslator: what the metadata say stands in its ``facts``.
+
+        Raises:
+            SINGFileError: a file is missing or damaged, the translator is not linear, or the
+                checkpoint's entries and widths are not those of the metadata.
+        """
+        state, metadata = read_translator(folder)
+        if metadata["architecture"] != "linear":
+            raise SINGFileError(
+                expected(
+                    "LinearTranslator.from_authors",
+                    "architecture",
+                    "linear",
+                    repr(metadata["architecture"]),
+                    "Read it with NonlinearTranslator.from_authors(folder, activation=...)",
+                )
+            )
+        width, out = metadata["in_dim"], metadata["out_dim"]
+        check_layout(state, {"weight": (out, width), "bias": (out,)}, folder)
+        origin = torch.zeros(width, dtype=torch.float64)
+        return cls(state["weight"], origin, state["bias"], facts=metadata)
 
     def _need_statistics(self, what: str) -> None:
         if not self.has_statistics:

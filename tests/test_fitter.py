@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 from sklearn.linear_model import Ridge
+from sklearn.model_selection import GridSearchCV, KFold
 from torch import Tensor
 
 from captum_sing import LinearTranslator, TranslatorFitter
@@ -168,7 +169,9 @@ def test_a_refused_block_leaves_the_sums_alone(
 
 @pytest.mark.parametrize("alpha", [-1.0, float("nan"), float("inf")])
 def test_refuses_a_penalty_that_is_none(alpha: float) -> None:
-    with pytest.raises(SINGValueError, match=f"alpha finite and not negative, got {alpha}"):
+    with pytest.raises(
+        SINGValueError, match=f'alpha finite and not negative, or "cv", got {alpha}'
+    ):
         TranslatorFitter(alpha=alpha)
 
 
@@ -196,3 +199,197 @@ def test_refuses_features_that_do_not_determine_the_map(seed: int, dtype: torch.
         theirs = Ridge(alpha=1.0).fit(case.double().numpy(), embeddings.double().numpy())
         wanted = theirs.predict(case.double().numpy())
         assert deviation(predictions(penalised, case), wanted) < 1e-3
+
+
+def in_turns(count: int, folds: int) -> np.ndarray:
+    """An order in which KFold's contiguous folds are the rows that take turns."""
+    return np.concatenate([np.arange(k, count, folds) for k in range(folds)])
+
+
+def noisy(count: int = 403, noise: float = 20.0) -> tuple[Tensor, Tensor]:
+    features, embeddings = gaussian(count, D) * torch.logspace(0, -2, D) + 2.0, gaussian(D, E)
+    embeddings = features @ embeddings + noise * gaussian(count, E, seed=3)
+    return features.float(), embeddings.float()
+
+
+class TestCrossValidation:
+    @pytest.mark.parametrize("block", [403, 64, 1])
+    @pytest.mark.parametrize("folds", [2, 5])
+    def test_chooses_as_scikit_learn_does(self, folds: int, block: int) -> None:
+        features, embeddings = noisy()
+        fitter = TranslatorFitter("cv", folds=folds)
+        for f, z in zip(features.split(block), embeddings.split(block), strict=True):
+            fitter.update(f, z)
+        translator = fitter.fit()
+        curve = translator.facts["cross_validation"]
+        rows = in_turns(len(features), folds)
+        search = GridSearchCV(Ridge(), {"alpha": curve["alphas"]}, cv=KFold(folds))
+        search.fit(features.double().numpy()[rows], embeddings.double().numpy()[rows])
+        theirs = search.cv_results_
+        assert translator.facts["alpha"] == search.best_params_["alpha"]
+        assert curve["scores"] == pytest.approx(theirs["mean_test_score"].tolist(), abs=1e-5)
+        for fold, scores in enumerate(curve["fold_scores"]):
+            wanted = theirs[f"split{fold}_test_score"].tolist()
+            assert scores == pytest.approx(wanted, abs=1e-5)
+        assert curve["folds"] == folds
+        assert not curve["at_the_end"]
+        best = search.best_estimator_.coef_
+        limit = 1e-4 * np.abs(best).max()
+        np.testing.assert_allclose(translator.weight.numpy(), best, atol=limit)
+
+    @pytest.mark.slow
+    def test_chooses_as_scikit_learn_does_at_full_size(self) -> None:
+        generator = torch.Generator().manual_seed(0)
+        normal = lambda *shape: torch.randn(shape, generator=generator)  # noqa: E731
+        features = normal(20_000, 256) @ (normal(256, 256) * torch.logspace(0, -2, 256)[:, None])
+        embeddings = (features @ normal(256, 64)) / 16 + 30 * normal(20_000, 64) + 1.0
+        features = features + 3.0
+        fitter = TranslatorFitter("cv")
+        for f, z in zip(features.split(1000), embeddings.split(1000), strict=True):
+            fitter.update(f, z)
+        translator = fitter.fit()
+        grid = {"alpha": translator.facts["cross_validation"]["alphas"]}
+        rows = in_turns(len(features), 5)
+        search = GridSearchCV(Ridge(), grid, cv=KFold(5))
+        search.fit(features.double().numpy()[rows], embeddings.double().numpy()[rows])
+        assert translator.facts["alpha"] == search.best_params_["alpha"]
+        difference = translator.weight.numpy() - search.best_estimator_.coef_
+        assert np.linalg.norm(difference) < 1e-5 * np.linalg.norm(search.best_estimator_.coef_)
+
+    def test_groups_stay_together(self) -> None:
+        """Near-duplicates in two folds make a held-out score of what was learnt by heart."""
+        seen, target = gaussian(60, D), gaussian(60, E, seed=9)
+        groups = torch.arange(60).repeat_interleave(8)
+        features = (seen[groups] + 0.01 * gaussian(480, D, seed=4)).float()
+        embeddings = (target[groups] + 0.01 * gaussian(480, E, seed=5)).float()
+        torn = TranslatorFitter("cv").update(features, embeddings).fit()
+        fitter = TranslatorFitter("cv")
+        for part in torch.arange(480).split(100):
+            fitter.update(features[part], embeddings[part], folds=groups[part] % 5)
+        whole = fitter.fit()
+        grid = {"alpha": whole.facts["cross_validation"]["alphas"]}
+        order = torch.argsort(groups % 5, stable=True).numpy()
+        search = GridSearchCV(Ridge(), grid, cv=KFold(5))
+        search.fit(features.double().numpy()[order], embeddings.double().numpy()[order])
+        assert whole.facts["alpha"] == search.best_params_["alpha"]
+        assert max(torn.facts["cross_validation"]["scores"]) > 0.1
+        assert whole.facts["alpha"] > torn.facts["alpha"]
+
+    @pytest.mark.parametrize("place", [0, -1])
+    def test_says_where_the_best_is_at_the_end(self, place: int) -> None:
+        features, embeddings = noisy()
+        whole = TranslatorFitter("cv").update(features, embeddings).fit()
+        best = whole.facts["alpha"]
+        alphas = [best, 30 * best, 900 * best] if place == 0 else [best / 900, best / 30, best]
+        cut = TranslatorFitter("cv", alphas=alphas).update(features, embeddings).fit()
+        assert cut.facts["alpha"] == best
+        assert cut.facts["cross_validation"]["alphas"] == alphas
+        assert cut.facts["cross_validation"]["at_the_end"]
+        assert not whole.facts["cross_validation"]["at_the_end"]
+
+    def test_is_that_of_a_fixed_penalty(self) -> None:
+        features, embeddings = noisy()
+        chosen = TranslatorFitter("cv").update(features, embeddings).fit()
+        fixed = TranslatorFitter(chosen.facts["alpha"]).update(features, embeddings).fit()
+        for name, buffer in fixed.named_buffers():
+            other = dict(chosen.named_buffers())[name]
+            limit = 1e-5 * float(buffer.abs().max())
+            torch.testing.assert_close(other, buffer, rtol=0, atol=limit, msg=name)
+        assert "cross_validation" not in fixed.facts
+        assert chosen.knows(features).all()
+
+    def test_works_with_fewer_images_than_features(self) -> None:
+        features, embeddings = noisy(15, noise=0.1)
+        translator = TranslatorFitter("cv", folds=3).update(features, embeddings).fit()
+        rows = in_turns(15, 3)
+        grid = {"alpha": translator.facts["cross_validation"]["alphas"]}
+        search = GridSearchCV(Ridge(), grid, cv=KFold(3))
+        search.fit(features.double().numpy()[rows], embeddings.double().numpy()[rows])
+        assert translator.facts["alpha"] == search.best_params_["alpha"]
+
+    def test_lives_with_a_constant_feature_and_output(self) -> None:
+        features, embeddings = noisy()
+        features[:, 4], embeddings[:, 2] = 7.0, -1.0
+        translator = TranslatorFitter("cv").update(features, embeddings).fit()
+        assert translator(features).isfinite().all()
+        assert torch.equal(translator.weight[:, 4], torch.zeros(E))
+        assert translator(features)[:, 2].tolist() == pytest.approx([-1.0] * len(features))
+
+    def test_may_go_on_after_a_fit(self) -> None:
+        features, embeddings = noisy()
+        fitter = TranslatorFitter("cv").update(features[:201], embeddings[:201])
+        early = fitter.fit()
+        late = fitter.update(features[201:], embeddings[201:]).fit()
+        whole = TranslatorFitter("cv").update(features, embeddings).fit()
+        assert early.facts["count"] == 201
+        assert late.facts["alpha"] == pytest.approx(whole.facts["alpha"], rel=1e-5)
+        torch.testing.assert_close(late.weight, whole.weight, rtol=0, atol=1e-4)
+
+
+def test_refuses_to_choose_for_features_that_never_vary() -> None:
+    fitter = TranslatorFitter("cv").update(torch.ones(20, 3), gaussian(20, E))
+    with pytest.raises(SINGValueError, match=r"alpha above 0 for features that are constant"):
+        fitter.fit()
+
+
+@pytest.mark.parametrize(
+    ("count", "counts"), [(3, r"\[1, 1, 1, 0, 0\]"), (9, r"\[2, 2, 2, 2, 1\]")]
+)
+def test_refuses_folds_with_too_few_images(count: int, counts: str) -> None:
+    fitter = TranslatorFitter("cv").update(FEATURES[:count], EMBEDDINGS[:count])
+    with pytest.raises(SINGRuntimeError, match=rf"folds of two images or more each, got {counts}"):
+        fitter.fit()
+
+
+def test_refuses_an_empty_fold() -> None:
+    fitter = TranslatorFitter("cv", folds=3)
+    fitter.update(FEATURES, EMBEDDINGS, folds=torch.arange(N) % 2)
+    with pytest.raises(SINGRuntimeError, match=r"each, got \[250, 250, 0\]. Take fewer folds"):
+        fitter.fit()
+
+
+@pytest.mark.parametrize(
+    "folds",
+    [torch.zeros(N), torch.zeros(N - 1).long(), torch.full((N,), 5), torch.full((N,), -1), [0] * N],
+)
+def test_refuses_folds_that_are_none(folds: object) -> None:
+    fitter = TranslatorFitter("cv")
+    with pytest.raises(SINGValueError, match=r"folds of shape \(500,\), integers from 0 to 4, got"):
+        fitter.update(FEATURES, EMBEDDINGS, folds=folds)  # type: ignore[arg-type]
+    assert fitter.count == 0
+
+
+@pytest.mark.parametrize("folds", [1, 0, 2.5, "5"])
+def test_refuses_a_number_of_folds_that_is_none(folds: object) -> None:
+    with pytest.raises(SINGValueError, match="folds of at least 2, an integer, got"):
+        TranslatorFitter("cv", folds=folds)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("alphas", [[], [1.0, 0.0], [-1.0], [float("nan")], [float("inf")]])
+def test_refuses_a_grid_that_is_none(alphas: list[float]) -> None:
+    with pytest.raises(
+        SINGValueError, match=r"alphas finite and above 0, one or more, .* Name the"
+    ):
+        TranslatorFitter("cv", alphas=alphas)
+    with pytest.raises(SINGValueError, match=r'with alpha="cv", got \[1.0\] with alpha=2.0'):
+        TranslatorFitter(2.0, alphas=[1.0])
+
+
+@pytest.mark.parametrize("alpha", ["CV", "auto", [1.0]])
+def test_refuses_a_penalty_of_another_kind(alpha: object) -> None:
+    with pytest.raises(SINGValueError, match='alpha finite and not negative, or "cv", got'):
+        TranslatorFitter(alpha)  # type: ignore[arg-type]
+
+
+def test_keeps_eight_bytes_an_image() -> None:
+    """Beside them, a block costs two numbers a projection, and the sums do not grow."""
+    features, embeddings = pairs()
+    sizes = []
+    for times in (1, 3):
+        fitter = TranslatorFitter(1.0)
+        for _ in range(times):
+            fitter.update(features, embeddings)
+        tensors = [t for s in fitter._sums for t in vars(s).values() if isinstance(t, Tensor)]
+        packed = [t for s in fitter._sketches for t in vars(s).values()]
+        sizes.append(sum(t.numel() * t.element_size() for t in (*tensors, *packed)))
+    assert sizes[1] - sizes[0] == 2 * (N * 8 + 64)

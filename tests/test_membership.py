@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from captum_sing.membership import FeatureRecord, sketch
+from captum_sing.membership import FeatureRecord, PackedSketches, sketch
 
 
 def gaussian(*shape: int, seed: int = 0) -> Tensor:
@@ -107,3 +107,28 @@ def test_far_away_is_not_taken_for_near() -> None:
         False,
         False,
     ]
+
+
+class TestBlocks:
+    @pytest.mark.parametrize("sizes", [(3000,), (1,) * 3000, (2,) * 1500, (32,) * 93 + (24,)])
+    @pytest.mark.parametrize("noise", [0.0, 1e-7, 1e-6])
+    def test_of_any_size_are_known(self, sizes: tuple[int, ...], noise: float) -> None:
+        own = features(0)
+        record = FeatureRecord.from_blocks([PackedSketches.of(f) for f in own.split(sizes)])
+        assert record.contains(own * (1 + noise * gaussian(3000, 40, seed=3))).all()
+        assert not record.contains(features(1, count=30_000)).any()
+
+    def test_with_outliers_and_without_spread_are_known(self) -> None:
+        own = features(0, 300)
+        own[7] *= 30
+        own[100:200] = own[100]
+        record = FeatureRecord.from_blocks([PackedSketches.of(f) for f in own.split(50)])
+        assert record.contains(own).all()
+        assert not record.contains(features(1)).any()
+
+    def test_take_eight_bytes_an_image(self) -> None:
+        packed = PackedSketches.of(features(0))
+        assert packed.codes.element_size() * packed.codes[0].numel() == 8
+        steps = (packed.unpack() - sketch(features(0))).abs() / packed.step
+        assert steps.max() <= 0.5 + 1e-6
+        assert packed.codes.min() == -packed.codes.max() == -32767
