@@ -1,0 +1,77 @@
+"""What a reader of a study must know beside its numbers."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from captum_sing.descriptions import number
+from captum_sing.study.extraction import Extraction
+from captum_sing.study.scoring import Scorer
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+__all__ = ["notes_of", "quality_of"]
+
+_JUDGED = 2000  # images; memory must not grow with their number
+
+
+def quality_of(extraction: Extraction, scorer: Scorer) -> dict[str, Any] | None:
+    """How well the translator does on the first 2,000 images that it was not fitted on.
+
+    Returns:
+        dict or None: as :class:`captum_sing.TranslatorReport`; None for fewer than two.
+    """
+    features, embeddings, count = [], [], 0
+    for block in extraction.blocks():
+        rows = ~scorer.translator.knows(block.features)
+        features.append(block.features[rows][: _JUDGED - count])
+        embeddings.append(block.embeddings[rows][: _JUDGED - count])
+        count += len(features[-1])
+        if count == _JUDGED:
+            break
+    if count < 2:
+        return None
+    space = scorer.space if scorer.translator.has_statistics else None
+    report = scorer.translator.evaluate(torch.cat(features), torch.cat(embeddings), space)
+    return {
+        name: {key: number(value) for key, value in fact.items()}
+        if isinstance(fact, dict)
+        else fact
+        for name, fact in asdict(report).items()
+    }
+
+
+def notes_of(table: pd.DataFrame, scorer: Scorer) -> list[str]:
+    """What is amiss, a sentence each."""
+    translator, space, notes = scorer.translator, scorer.space, []
+    own, count = int(table["in_sample"].sum()), len(table)
+    if translator.record is None:
+        notes.append(
+            "The translator keeps no record of its images: if these are among them, no test holds."
+        )
+    elif own == count:
+        notes.append("In-sample, not tested: the translator was fitted on all of these images.")
+    elif own:
+        notes.append(
+            f"The translator was fitted on {own} of {count} images: they are in the table, and in "
+            "no number of a class or of the model."
+        )
+    if not translator.has_statistics:
+        notes.append("The translator has no statistics of reference images: there is no evidence.")
+    elif translator.covariance is None:
+        notes.append("The translator has no feature covariance: no conditional baseline.")
+    if table["label"].isna().all():
+        notes.append("The images have no labels: there is no class level.")
+    if not any(name.startswith("own_") for name in table):
+        notes.append("No image's word is known: words are ranked, and none is tested.")
+    if space.classes is not None:
+        notes.append(f"Only the {space.invariant_to} of classes {list(space.classes)} are kept.")
+    elif space.invariant_to != "logits":
+        notes.append("The probabilities are kept: all logits may move together.")
+    if space.energy is not None:
+        notes.append(f"The null space is approximate (energy {space.energy:g}).")
+    return notes

@@ -1,0 +1,132 @@
+"""The table of a study: one row an image, filled a block at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from torch import Tensor
+
+from captum_sing.study.extraction import Extraction
+from captum_sing.study.labels import label_names, own_words, unique_names
+from captum_sing.study.scoring import SOURCES, Scorer
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+__all__ = ["column", "fill_table", "named_column", "own_column"]
+
+
+def column(kind: str, baseline: str = "none", word: str | None = None) -> str:
+    """The column of a score.
+
+    Args:
+        kind (str): "image_score", "attribute_score" (of the label), "null_energy", or with a word
+            "seen" or "ignored".
+        baseline (str): what is put in the ignored part's place. Evidence is never taken about
+            zero: that of "none" is that of "mean".
+        word (str, optional): of evidence.
+
+    Example::
+
+        >>> column("image_score"), column("ignored", "mean", "red")
+        ('image_score', 'ignored_red')
+        >>> column("image_score", "mean"), column("ignored", "conditional", "red")
+        ('mean_image_score', 'conditional_ignored_red')
+    """
+    plain = ("none", "mean") if word is not None else ("none",)
+    end = "" if word is None else f"_{word}"
+    return f"{'' if baseline in plain else f'{baseline}_'}{kind}{end}"
+
+
+def own_column(group: str) -> str:
+    """The column of the word of a group that an image really has."""
+    return f"own_{group}"
+
+
+def named_column(group: str, source: str) -> str:
+    """The column of the word of a group that an image is given; see :class:`Scorer`."""
+    return f"named_{group}_{source}"
+
+
+def fill_table(
+    extraction: Extraction,
+    scorer: Scorer,
+    words: Sequence[str],
+    word_labels: Mapping[str, Sequence[str | None]] | None = None,
+) -> pd.DataFrame:
+    """Score every usable picture.
+
+    Args:
+        extraction (Extraction): N pictures.
+        scorer (Scorer): what to score them with.
+        words (sequence of str): whose evidence is kept.
+        word_labels (mapping, optional): see :func:`captum_sing.study.labels.own_words`.
+
+    Returns:
+        pandas.DataFrame: in the order of the collection, with the columns ``path``, ``label``,
+        ``prediction``, ``in_sample``, and those that :func:`column`, :func:`own_column` and
+        :func:`named_column` name.
+
+    Raises:
+        SINGNameError, SINGValueError: labels that are none.
+    """
+    import pandas as pd
+
+    bank, rows = scorer.concepts, extraction.valid.nonzero().flatten().tolist()
+    classes = unique_names(extraction.sizes[1], extraction.class_names)
+    labels = label_names(extraction.labels, classes)
+    own = own_words(bank, labels, word_labels)
+    known: dict[str, Any] = {
+        "path": [extraction.names[row] for row in rows],
+        "label": pd.Categorical([labels[row] for row in rows]),
+        "prediction": pd.Categorical.from_codes(
+            extraction.predictions[rows].numpy(), categories=classes
+        ),
+    }
+    for group, of_images in own.items():
+        of_rows = [of_images[row] for row in rows]
+        known[own_column(group)] = pd.Categorical(of_rows, categories=list(bank.groups[group]))
+    place = {word: index for index, word in enumerate(bank.names)}
+    label_places = np.array([place.get(label or "", -1) for label in labels])
+
+    kept: dict[str, Any] = {}
+    done = 0
+    for block in extraction.blocks():
+        stop = done + len(block.rows)
+        found = _block(scorer, block.features, block.embeddings, label_places[block.rows], words)
+        for name, values in found.items():
+            array = values.cpu().numpy() if isinstance(values, Tensor) else values
+            if name not in kept:
+                kept[name] = np.empty(len(rows), array.dtype)
+            kept[name][done:stop] = array
+        done = stop
+    for group, of_group in bank.groups.items():
+        for name in {named_column(group, source) for source in SOURCES} & set(kept):
+            kept[name] = pd.Categorical.from_codes(kept[name], categories=list(of_group))
+    return pd.DataFrame({**known, **kept}, copy=False)
+
+
+def _block(
+    scorer: Scorer, features: Tensor, embeddings: Tensor, labels: Any, words: Sequence[str]
+) -> dict[str, Any]:
+    """The columns of one block."""
+    scores, named = scorer.score(features, embeddings)
+    columns, asked = scorer.concepts.indices(words), len(labels)
+    found: dict[str, Any] = {"in_sample": scores["none"].in_sample}
+    for baseline in scorer.baselines:
+        given = scores[baseline]
+        angles = given.attribute_score.cpu().numpy()[np.arange(asked), labels]
+        found[column("image_score", baseline)] = given.image_score
+        found[column("attribute_score", baseline)] = np.where(labels < 0, np.nan, angles)
+        found[column("null_energy", baseline)] = given.null_energy
+        if baseline == "none" or given.evidence is None:
+            continue
+        for kind, evidence in (("seen", given.seen), ("ignored", given.ignored)):
+            for word, of_word in zip(words, evidence[:, columns].T.cpu(), strict=True):
+                found[column(kind, baseline, word)] = of_word
+    for group, sources in named.items():
+        for source, codes in sources.items():
+            found[named_column(group, source)] = codes.int()
+    return found
