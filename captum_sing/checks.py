@@ -21,6 +21,7 @@ __all__ = [
     "check_baselines",
     "check_call",
     "check_parts",
+    "check_seed",
     "check_steering",
     "check_target",
     "check_width",
@@ -65,6 +66,16 @@ def check_parts(
                 "Pass a model",
             )
         )
+    if encoder is not None and not isinstance(encoder, ImageTextEncoder):
+        raise SINGTypeError(
+            expected(
+                "SING",
+                "encoder",
+                "to be an ImageTextEncoder",
+                repr(encoder) if isinstance(encoder, str) else type(encoder).__name__,
+                "Make one, such as OpenCLIPEncoder(name)",
+            )
+        )
     if concepts.embedding_dim != translator.embedding_dim:
         raise SINGValueError(
             expected(
@@ -75,16 +86,17 @@ def check_parts(
                 "Embed the words with the encoder that the translator was fitted to",
             )
         )
-    names = {translator.encoder, concepts.encoder, encoder and encoder.name} - {None}
-    own = translator.encoder or concepts.encoder
-    if len(names) > 1:
+    remedy = "Two encoders are two spaces, also where their widths agree: use one for all"
+    own, words = translator.encoder, concepts.encoder
+    if own and words and own != words:
+        raise SINGValueError(
+            expected("SING", "concepts", f"of the translator's encoder, {own}", words, remedy)
+        )
+    if encoder is not None and encoder.name != (own or words or encoder.name):
+        whose = "translator" if own else "concepts"
         raise SINGValueError(
             expected(
-                "SING",
-                "concepts",
-                f"of one encoder with the translator, {own}",
-                f"{', '.join(sorted(n for n in names if n and n != own))}",
-                "Two encoders are two spaces, also where their widths agree: use one for both",
+                "SING", "encoder", f"that of the {whose}, {own or words}", encoder.name, remedy
             )
         )
 
@@ -97,15 +109,17 @@ def check_width(
 ) -> None:
     """The translator and a given null space belong to this head, and to the width that it read."""
     remedy = "It belongs to another model or layer"
-    if len(head.layers) > 1:
+    several = len(head.layers) > 1
+    if several:
         remedy += (
-            ". Several layers read a feature of their widths together; where the model hands them "
-            "all the same tensor, of that tensor's"
+            ". Several layers read a feature of their widths together, or, where the model hands "
+            "them all the same tensor, one of that tensor's width"
         )
     width = translator.feature_dim
-    for name, widths, actual in (
-        ("translator", head.widths if read is None else [read], width),
-        ("null_space", [width], width if space is None else space.width),
+    ways = f"{remedy}: NullSpace.from_layer(layers, width={width})" if several else remedy
+    for name, widths, actual, advice in (
+        ("translator", head.widths if read is None else [read], width, remedy),
+        ("null_space", [width], width if space is None else space.width, ways),
     ):
         if actual not in widths:
             raise SINGValueError(
@@ -114,7 +128,7 @@ def check_width(
                     name,
                     f"for the head's input of width {' or '.join(map(str, widths))}",
                     f"one for width {actual}",
-                    remedy,
+                    advice,
                 )
             )
 
@@ -194,6 +208,14 @@ def check_target(target: Any, space: NullSpace | None) -> None:
                 f"{target} beside {space}",
                 "Make a SING without null_space, or a null space with classes=[...]",
             )
+        )
+
+
+def check_seed(seed: Any) -> None:
+    """A seed is an integer."""
+    if not isinstance(seed, int):
+        raise SINGTypeError(
+            expected("SING.verify", "seed", "to be an integer", repr(seed), "Pass 0")
         )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -16,8 +17,10 @@ from captum_sing.errors import (
     SINGValueError,
     expected,
 )
-from captum_sing.hooks import as_tuple, evaluating, logits_of, refusals, uncompiled, unwrapped
+from captum_sing.hooks import as_tuple, evaluating, logits_of, refusals
 from captum_sing.inputs import batch_of
+from captum_sing.linear import head_weight, is_linear
+from captum_sing.wrapping import compiled_inside, uncompiled, unwrapped
 
 __all__ = ["Head", "find_head", "resolve_layer"]
 
@@ -33,15 +36,15 @@ class Head(NamedTuple):
 class _Call:
     name: str
     module: nn.Module
-    output: Tensor
+    shape: tuple[int, ...]
+    output: Tensor  # empty where there is more than one row an image
 
     def describe(self) -> str:
-        kind = type(self.module).__name__
-        return f"{self.name} ({kind}, output {tuple(self.output.shape)})"
+        return f"{self.name} ({type(self.module).__name__}, output {self.shape})"
 
 
 def find_head(model: nn.Module, example_inputs: Any) -> Head:
-    """The linear layer whose output *is* the model's output, found by one hooked forward pass.
+    """The linear layer whose output *is* the model's output on these inputs, in one forward pass.
 
     Args:
         model (nn.Module): a classifier; its output may be a tensor, an object with ``.logits``,
@@ -76,10 +79,10 @@ def find_head(model: nn.Module, example_inputs: Any) -> Head:
             )
         )
     inputs = as_tuple(example_inputs)
-    batch_of(inputs[:1], "find_head", "example_inputs")
+    count = batch_of(inputs[:1], "find_head", "example_inputs")
     prefix = "module." if isinstance(uncompiled(model), nn.DataParallel) else ""
     model = unwrapped(model)
-    calls, logits = _linear_calls(model, inputs)
+    calls, logits = _linear_calls(model, inputs, count)
     known = _known_heads(model)
     averaged = _mean_of([call for call in calls if call.name in known], logits)
     exact = [call for call in calls if _same(call.output, logits)]
@@ -98,6 +101,8 @@ def find_head(model: nn.Module, example_inputs: Any) -> Head:
             "feature, and SING.verify measures whether the output ignores what the layer ignores, "
             "as far as the feature is not used before that layer"
         )
+        if compiled_inside(model):
+            remedy = "Pass the model uncompiled"
     if known and set(known) != set(averaged):
         why += f"; its library names {' and '.join(known)}"
     raise HeadNotFoundError(
@@ -136,11 +141,13 @@ def resolve_layer(model: Any, layer: nn.Module | str) -> nn.Module:
                 "Pass the module itself",
             )
         )
-    modules = dict(uncompiled(model).named_modules())
-    for name in (layer, f"module.{layer}"):
-        if layer and name in modules:
+    named = uncompiled(model).named_modules()
+    modules = {name.replace("_orig_mod.", ""): module for name, module in named}
+    wanted = layer.replace("_orig_mod.", "")
+    for name in (wanted, f"module.{wanted}"):
+        if wanted and name in modules:
             return modules[name]
-    linear = [name for name, module in modules.items() if _is_linear(module)]
+    linear = [name for name, module in modules.items() if is_linear(module)]
     raise SINGNameError(
         expected(
             "SING",
@@ -152,31 +159,30 @@ def resolve_layer(model: Any, layer: nn.Module | str) -> nn.Module:
     )
 
 
-def _is_linear(module: nn.Module) -> bool:
-    if isinstance(module, nn.Conv2d):
-        return module.kernel_size == (1, 1) and module.stride == (1, 1) and module.groups == 1
-    return isinstance(module, nn.Linear)
-
-
 def _known_heads(model: nn.Module) -> tuple[str, ...]:
     """What timm says the classifier is called, where the model is one of timm's."""
     named = (getattr(model, "pretrained_cfg", None) or {}).get("classifier") or ()
     return (named,) if isinstance(named, str) else tuple(named)
 
 
-def _linear_calls(model: nn.Module, inputs: tuple[Any, ...]) -> tuple[list[_Call], Tensor]:
+def _linear_calls(
+    model: nn.Module, inputs: tuple[Any, ...], count: int
+) -> tuple[list[_Call], Tensor]:
     calls: list[_Call] = []
     handles = []
 
     def hook_for(name: str, module: nn.Module) -> Callable[..., None]:
         def hook(_: nn.Module, __: Any, output: Tensor) -> None:
-            calls.append(_Call(name, module, output.detach().clone()))  # before inplace=True
+            kept = output.detach()
+            if len(output) != count or output.numel() != count * len(head_weight(module)):
+                kept = kept.flatten()[:0]
+            calls.append(_Call(name, module, tuple(output.shape), kept.clone()))  # before inplace
 
         return hook
 
     try:
         for name, module in model.named_modules():
-            if _is_linear(module):
+            if is_linear(module):
                 handles.append(module.register_forward_hook(hook_for(name, module)))
         with evaluating(model), torch.no_grad(), refusals(inputs):
             logits = logits_of(model(*inputs))
@@ -238,12 +244,16 @@ def _why_no_head(model: nn.Module, calls: list[_Call], logits: Tensor) -> str:
     idle = [
         name
         for name, module in model.named_modules()
-        if _is_linear(module) and name not in called and len(module.weight) == logits.shape[-1]
+        if is_linear(module) and name not in called and len(module.weight) == logits.shape[-1]
     ]
+    if idle and compiled_inside(model):
+        return f"which is compiled inside, so that {', '.join(idle)} calls no hook"
     if idle:
         return f"which never calls {', '.join(idle)} (its weight is applied by F.linear?)"
     if not calls:
         return "which calls no linear layer"
-    alike = [call for call in calls if call.output.numel() == logits.numel()]
+    alike = [call for call in calls if math.prod(call.shape) == logits.numel()]
+    if alike and not any(len(call.output) for call in alike):
+        return f"whose output {tuple(logits.shape)} has more than one row an image"
     listed = ", ".join(call.describe() for call in (alike or calls)[-3:])
     return f"whose output {tuple(logits.shape)} differs from that of every linear layer ({listed})"

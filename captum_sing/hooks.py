@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from captum.attr import LayerActivation
@@ -20,12 +20,15 @@ from captum_sing.errors import (
 )
 from captum_sing.inputs import batch_of, in_batches
 from captum_sing.linear import LinearHead
+from captum_sing.memory import layout, one_tensor, overlapping
+from captum_sing.wrapping import compiled_inside, uncompiled, unwrapped
 
 __all__ = [
     "as_tuple",
     "evaluating",
     "logits_of",
     "read_features",
+    "read_inputs",
     "refusals",
     "replace_features",
     "uncompiled",
@@ -33,6 +36,13 @@ __all__ = [
 ]
 
 _WHERE = "SING"
+
+
+class Inputs(NamedTuple):
+    """What layers received, joined, and whether one's input follows from another's."""
+
+    features: Tensor
+    tied: bool
 
 
 def read_features(
@@ -65,21 +75,46 @@ def read_features(
         SINGValueError: the model refuses the inputs, or a layer reads something other than one
             finite feature an image.
     """
+    return read_inputs(
+        forward_func,
+        layer,
+        inputs,
+        additional_forward_args,
+        device_ids,
+        internal_batch_size,
+        show_progress,
+    ).features
+
+
+def read_inputs(
+    forward_func: Callable[..., Any],
+    layer: nn.Module | Sequence[nn.Module],
+    inputs: Any,
+    additional_forward_args: Any = None,
+    device_ids: list[int] | None = None,
+    internal_batch_size: int | None = None,
+    show_progress: bool = False,
+) -> Inputs:
+    """As :func:`read_features`; tied is what overlaps in memory too (:meth:`LinearHead.tied`)."""
     forward_func = uncompiled(forward_func)
     count = batch_of(inputs, _WHERE)
     head = LinearHead.of(layer)
     reader = LayerActivation(forward_func, list(head.layers), device_ids)
     devices = device_ids or getattr(forward_func, "device_ids", None) or [0]
-    parts = []
+    parts, views = [], False
     batches = in_batches(count, internal_batch_size, _WHERE, inputs, additional_forward_args)
     total = -(-count // (internal_batch_size or count))
     for part, extra in tqdm(batches, _WHERE, total, disable=not show_progress):
-        with evaluating(forward_func), refusals(part), _hooked(head, len(devices)) as received:
+        hooked = _hooked(forward_func, head, len(devices))
+        with evaluating(forward_func), refusals(part), hooked as received:
             given = reader.attribute(part, extra, True)
         rows = batch_of(part, _WHERE)
         given = [_checked_features(features, rows) for features in given]
-        parts.append(head.join(given, _one_tensor(received, given)))
-    return torch.cat(parts)
+        shared = one_tensor(received, given)
+        views = views or (not shared and overlapping(received))
+        parts.append(head.join(given, shared))
+    features = torch.cat(parts)
+    return Inputs(features, views or head.tied(features))
 
 
 def replace_features(
@@ -115,7 +150,8 @@ def replace_features(
         count, internal_batch_size, _WHERE, inputs, features, additional_forward_args
     ):
         part, extra = (_own(as_tuple(given), device) for given in (part, extra))
-        with evaluating(forward_func), torch.no_grad(), refusals(part), _hooked(head, 1, new):
+        hooked = _hooked(forward_func, head, 1, new)
+        with evaluating(forward_func), torch.no_grad(), refusals(part), hooked:
             logits.append(logits_of(forward_func(*part, *extra)).detach().reshape(len(new), -1))
     return torch.cat(logits)
 
@@ -159,17 +195,6 @@ def logits_of(output: Any) -> Tensor:
     )
 
 
-def uncompiled(model: Any) -> Any:
-    """The module behind ``torch.compile``: a compiled graph does not call hooks."""
-    return getattr(model, "_orig_mod", model)
-
-
-def unwrapped(model: Any) -> Any:
-    """The module behind ``torch.compile`` and DataParallel, which cuts batches into parts."""
-    model = uncompiled(model)
-    return uncompiled(model.module) if isinstance(model, nn.DataParallel) else model
-
-
 def as_tuple(given: Any) -> tuple[Any, ...]:
     """Arguments as Captum takes them: None, one, or a tuple of them."""
     return () if given is None else given if isinstance(given, tuple) else (given,)
@@ -187,7 +212,7 @@ def _own(given: tuple[Any, ...], device: torch.device) -> tuple[Any, ...]:
 
 @contextmanager
 def _hooked(
-    head: LinearHead, most: int, features: Tensor | None = None
+    model: Any, head: LinearHead, most: int, features: Tensor | None = None
 ) -> Iterator[Sequence[list[Tensor]]]:
     """Hand each layer its input by position, as Captum reads it, or change it; yield what came.
 
@@ -211,7 +236,7 @@ def _hooked(
         some = isinstance(error, KeyError) and any(received) and missing
         if not (none or some):
             raise
-        raise _never_called(*missing) from error
+        raise _never_called(model, *missing) from error
     finally:
         for handle in handles:
             handle.remove()
@@ -220,7 +245,7 @@ def _hooked(
                 tensor.copy_(original)
     for layer, came in calls.items():
         if not came:
-            raise _never_called(layer)
+            raise _never_called(model, layer)
         if len(came) > most:
             raise SINGRuntimeError(
                 expected(
@@ -246,25 +271,13 @@ def _hook(
         if features is not None:
             memory = args[0].data  # unseen by autograd
             new = features.reshape(memory.shape).to(memory)
-            if any(step == 0 and size > 1 for step, size in zip(*_layout(memory), strict=True)):
+            if any(step == 0 and size > 1 for step, size in zip(*layout(memory), strict=True)):
                 return (new, *args[1:]), kwargs  # an expanded view: no room
             changed.append((memory, memory.clone()))
             memory.copy_(new)
         return args, kwargs
 
     return hook
-
-
-def _layout(tensor: Tensor) -> tuple[tuple[int, ...], tuple[int, ...]]:
-    return tensor.stride(), tuple(tensor.shape)
-
-
-def _one_tensor(received: Sequence[list[Tensor]], given: Sequence[Tensor]) -> bool:
-    """Whether all layers were handed the same memory, and nothing wrote to it in between."""
-    places = [{(t.device, t.data_ptr(), _layout(t)) for t in came} for came in received]
-    return all(places[0] == other for other in places) and all(
-        torch.equal(given[0], other) for other in given
-    )
 
 
 @contextmanager
@@ -317,14 +330,19 @@ def _checked_features(features: Tensor, count: int) -> Tensor:
     return features
 
 
-def _never_called(*layers: nn.Module) -> SINGRuntimeError:
+def _never_called(model: Any, *layers: nn.Module) -> SINGRuntimeError:
+    remedy = (
+        "If the model applies its weight by F.linear, call the layer itself instead; otherwise "
+        "name the layer that the model uses"
+    )
+    if compiled_inside(model):
+        remedy = "The model is compiled inside; pass it uncompiled"
     return SINGRuntimeError(
         expected(
             _WHERE,
             "layer",
             "to be called in the model's forward pass",
             f"no call of {' and '.join(map(str, layers))}",
-            "If the model applies its weight by F.linear, call the layer itself instead; otherwise "
-            "name the layer that the model uses",
+            remedy,
         )
     )

@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import reduce
+from itertools import combinations
 
 import torch
 from torch import Tensor, nn
 
 from captum_sing.errors import SINGTypeError, SINGValueError, expected
 
-__all__ = ["LinearHead", "head_weight"]
+__all__ = ["LinearHead", "head_weight", "is_linear"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -22,6 +23,11 @@ class LinearHead:
     concatenated inputs, :math:`W = [W_1 \dots W_n] / n`. Where the model hands all of them the
     *same* tensor, that is the feature, and :math:`W = (W_1 + \dots + W_n) / n`. Which of the two it
     is shows in the width of the feature, and nowhere else.
+
+    The joint null space is of inputs that can change independently. Where one follows from another
+    (each head has a BatchNorm of its own on one tensor), most of it is out of any image's reach: no
+    logit moves, and yet the model need not ignore that part of what the inputs are made of.
+    :meth:`tied` finds this out where images show it.
 
     Attributes:
         layers (tuple of nn.Module): see :func:`head_weight`.
@@ -37,31 +43,39 @@ class LinearHead:
     layers: tuple[nn.Module, ...]
 
     @classmethod
-    def of(cls, layer: nn.Module | Sequence[nn.Module]) -> LinearHead:
-        """The head of a layer, or of a list of layers.
+    def of(cls, layer: nn.Module | Sequence[nn.Module], where: str = "SING") -> LinearHead:
+        """The head of a layer, or of a list of layers; ``where`` is for the error.
 
         Raises:
-            SINGTypeError: something in the list is no linear layer.
+            SINGTypeError: the layer, or something in the list, is no linear layer.
             SINGValueError: an empty list, a layer named twice, layers of different classes.
         """
-        if isinstance(layer, nn.Module):
-            return cls((layer,))
-        layers = tuple(layer)
+        if not isinstance(layer, (nn.Module, list, tuple)):
+            raise SINGTypeError(
+                expected(
+                    where,
+                    "layer",
+                    "to be one layer, or a list of different ones",
+                    type(layer).__name__,
+                    "Pass model.fc",
+                )
+            )
+        layers = (layer,) if isinstance(layer, nn.Module) else tuple(layer)
+        classes = [len(head_weight(one, where)) for one in layers]
         if not layers or len(set(layers)) < len(layers):
             raise SINGValueError(
                 expected(
-                    "SING",
+                    where,
                     "layer",
                     "to be one layer, or a list of different ones",
                     [type(one).__name__ for one in layers],
                     "List each of the averaged heads once",
                 )
             )
-        classes = [len(head_weight(one)) for one in layers]
         if len(set(classes)) > 1:
             raise SINGValueError(
                 expected(
-                    "SING",
+                    where,
                     "layer",
                     "to be layers of one number of classes",
                     " and ".join(map(str, classes)),
@@ -79,10 +93,12 @@ class LinearHead:
     def widths(self) -> list[int]:
         """The widths that the feature may have: concatenated, and, where it can be, shared."""
         sizes = self.sizes
-        return [sum(sizes), sizes[0]] if len(sizes) > 1 == len(set(sizes)) else [sum(sizes)]
+        alike = len(sizes) > 1 and len(set(sizes)) == 1
+        return [sum(sizes), sizes[0]] if alike else [sum(sizes)]
 
     def weight(self, width: int | None = None) -> Tensor:
         """W, shape (C, D), for features of a width; None for the concatenated inputs."""
+        self._check("width", f"in {self.widths}", width)
         weights = [head_weight(layer) for layer in self.layers]
         if len(weights) == 1:
             return weights[0]
@@ -111,45 +127,70 @@ class LinearHead:
         if len(self.layers) == 1:
             return (features,)
         width = features.shape[1]
-        if width not in self.widths:
-            raise SINGValueError(
-                expected(
-                    "SING",
-                    "features",
-                    f"of width {' or '.join(map(str, self.widths))}",
-                    width,
-                    "Concatenate the layers' inputs",
-                )
-            )
+        self._check("features", f"of width {' or '.join(map(str, self.widths))}", width)
         if self._shared(width):
             return (features,) * len(self.layers)
         return features.split(self.sizes, dim=1)
+
+    def tied(self, features: Tensor) -> bool:
+        """Whether one layer's input follows from another's, so that they cannot change apart.
+
+        Measured on three images or more: inputs of one width, each coordinate of one an affine
+        function of the same coordinate of the other. Half of the precision's digits must agree, and
+        coordinates that hardly vary are passed over.
+        """
+        if len(features) < 3 or self._shared(features.shape[1]):
+            return False
+        return any(
+            one.shape == other.shape and _affine(one, other)
+            for one, other in combinations(self.split(features.flatten(1)), 2)
+        )
+
+    def _check(self, argument: str, constraint: str, width: int | None) -> None:
+        if width is not None and width not in self.widths:
+            remedy = "Take that of the layers' inputs beside each other, or of the one they share"
+            raise SINGValueError(expected("SING", argument, constraint, width, remedy))
 
     def _shared(self, width: int | None) -> bool:
         return width in self.widths[1:]
 
 
-def head_weight(layer: nn.Module) -> Tensor:
+def _affine(one: Tensor, other: Tensor) -> bool:
+    """Whether each column of one varies as that of the other does, but for its scale and sign."""
+    rounding = torch.finfo(one.dtype).eps ** 0.5
+    parts = [one.double(), other.double()]
+    centred = [part - part.mean(dim=0) for part in parts]
+    sizes = [part.norm(dim=0) for part in centred]
+    varies = torch.ones_like(sizes[0], dtype=torch.bool)
+    for part, size in zip(parts, sizes, strict=True):
+        varies &= size > 4 * rounding * part.abs().amax(dim=0)
+    a, b = (part[:, varies] / size[varies] for part, size in zip(centred, sizes, strict=True))
+    rest = (b - a * (a * b).sum(dim=0)).norm(dim=0)
+    return bool(varies.any() and (rest <= rounding).all())
+
+
+def is_linear(module: nn.Module) -> bool:
+    """Whether it is ``nn.Linear``, or ``nn.Conv2d`` with a 1x1 kernel, stride 1, one group."""
+    if isinstance(module, nn.Conv2d):
+        return module.kernel_size == (1, 1) and module.stride == (1, 1) and module.groups == 1
+    return isinstance(module, nn.Linear)
+
+
+def head_weight(layer: nn.Module, where: str = "SING") -> Tensor:
     """The weight of a linear map over features, shape (C, D).
 
     Args:
-        layer (nn.Module): ``nn.Linear``, or ``nn.Conv2d`` with a 1x1 kernel, stride 1, one group.
+        layer (nn.Module): see :func:`is_linear`.
+        where (str, optional): for the error.
 
     Raises:
         SINGTypeError: any other layer.
     """
-    if isinstance(layer, nn.Linear):
-        return layer.weight.detach()
-    if (
-        isinstance(layer, nn.Conv2d)
-        and layer.kernel_size == (1, 1)
-        and layer.stride == (1, 1)
-        and layer.groups == 1
-    ):
+    if isinstance(layer, (nn.Linear, nn.Conv2d)) and is_linear(layer):
         return layer.weight.detach().flatten(1)
     raise SINGTypeError(
         expected(
-            "NullSpace.from_layer",
+            where,
             "layer",
             "to be a linear map (nn.Linear, or nn.Conv2d with a 1x1 kernel)",
             type(layer).__name__,

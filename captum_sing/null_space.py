@@ -125,12 +125,13 @@ class NullSpace:
         energy: float | None = None,
         classes: Sequence[int] | None = None,
         invariant_to: str = "logits",
+        width: int | None = None,
     ) -> NullSpace:
         """The null space of a linear layer or 1x1 convolution; arguments as :meth:`from_weight`.
 
         For a list of layers whose outputs the model averages, it is that of their joint map, over
-        their concatenated inputs. Where the model hands them all the same tensor, use
-        ``NullSpace.from_weight`` with the mean of their weights.
+        their concatenated inputs; or, with the ``width`` of one, over the tensor that the model
+        hands to all of them.
 
         Example::
 
@@ -139,7 +140,7 @@ class NullSpace:
             12
         """
         return cls.from_weight(
-            LinearHead.of(layer).weight(),
+            LinearHead.of(layer, "NullSpace.from_layer").weight(width),
             rtol=rtol,
             energy=energy,
             classes=classes,
@@ -249,7 +250,7 @@ def _ways_on(classes: int, width: int, energy: float | None, invariant_to: str) 
     if invariant_to == "probabilities":
         shift = f"{shift} alone frees one direction at most, and here none"
     elif classes > width:
-        shift += " frees one direction at most, and none in most heads of more classes than width"
+        shift += " frees one direction at most, and most often none with more classes than width"
     else:
         shift += ", invariance to a shift of all logits, frees one direction"
     return (

@@ -15,6 +15,7 @@ from captum_sing.checks import (
     check_baselines,
     check_call,
     check_parts,
+    check_seed,
     check_steering,
     check_target,
     check_width,
@@ -24,7 +25,7 @@ from captum_sing.descriptions import Descriptions
 from captum_sing.encoders import ImageTextEncoder
 from captum_sing.evidence import describe
 from captum_sing.head import find_head, resolve_layer
-from captum_sing.hooks import as_tuple, read_features, replace_features
+from captum_sing.hooks import Inputs, as_tuple, read_inputs, replace_features
 from captum_sing.inputs import batch_of, check_size, in_batches
 from captum_sing.linear import LinearHead
 from captum_sing.null_space import NullSpace
@@ -68,7 +69,10 @@ class SING(LayerAttribution):
             Several heads whose outputs the model *averages* are listed, and analysed as the one
             linear map that they are: the feature is then their inputs beside each other, shape
             (B, D1 + ... + Dn), of which ``.split([D1, ..., Dn], dim=1)`` gives each head's part;
-            or, where the model hands all of them the same tensor, that tensor.
+            or, where the model hands all of them the same tensor, that tensor. What is ignored is
+            then meant of inputs that can change independently; where one follows from another
+            (see ``tied`` in :class:`~captum_sing.verification.Verification`), the model may still
+            see all that they are made of.
         translator (LinearTranslator): from the head's input to the space of ``concepts``.
         concepts (ConceptBank): the words.
         encoder (ImageTextEncoder, optional): for free-text prompts.
@@ -175,18 +179,18 @@ class SING(LayerAttribution):
         device = self.translator.weight.device
         spaces = self._null_spaces(head, target, count).to(device)
 
-        def read(batch: Any) -> Tensor:
-            return read_features(
+        def read(batch: Any) -> Inputs:
+            return read_inputs(
                 self.forward_func,
                 head.layers,
                 batch,
                 additional_forward_args,
-                device_ids=self.device_ids,
-                internal_batch_size=internal_batch_size,
-                show_progress=show_progress,
+                self.device_ids,
+                internal_batch_size,
+                show_progress,
             )
 
-        received = read(inputs)
+        received, tied = read(inputs)
         check_width(head, self.translator, self._given_space, received.shape[1])
         features = received.flatten(1).to(device).double()
         in_sample = self.translator.knows(features)
@@ -217,7 +221,7 @@ class SING(LayerAttribution):
             null_energy=removed.square().sum(dim=1) / about.square().sum(dim=1),
             in_sample=in_sample,
             change=_change(baselines, prompt),
-            notes=_notes(self._given_space, target),
+            notes=_notes(self._given_space, target, tied),
             top_k=top_k,
         )
         dtype = torch.promote_types(received.dtype, torch.float32)
@@ -249,6 +253,7 @@ class SING(LayerAttribution):
             one of the same norm, through the real model; and what of the logits the head alone
             does not make.
         """
+        check_seed(seed)
         perturbations, _ = self.attribute(
             inputs,
             baselines,
@@ -257,13 +262,13 @@ class SING(LayerAttribution):
             internal_batch_size=internal_batch_size,
         )
         head = self._head(inputs, additional_forward_args)
-        features = read_features(
+        features, tied = read_inputs(
             self.forward_func,
             head.layers,
             inputs,
             additional_forward_args,
-            device_ids=self.device_ids,
-            internal_batch_size=internal_batch_size,
+            self.device_ids,
+            internal_batch_size,
         )
 
         def run(replaced: Tensor) -> Tensor:
@@ -277,7 +282,7 @@ class SING(LayerAttribution):
             )
 
         spaces = self._null_spaces(head, target, len(features))
-        return measure(run, head, features, perturbations, spaces, seed)
+        return measure(run, head, features, perturbations, spaces, seed, tied)
 
     def _head(self, inputs: Any, additional_forward_args: Any) -> LinearHead:
         """The layers, found at the first call if none was given."""
@@ -303,7 +308,7 @@ class SING(LayerAttribution):
         return ImageSpaces.same(self._cached[1], count)
 
     def _donors(
-        self, baselines: Any, inputs: Any, count: int, read: Callable[[Any], Tensor]
+        self, baselines: Any, inputs: Any, count: int, read: Callable[[Any], Inputs]
     ) -> Tensor:
         """Features to swap in: those of other images run through the model, or as given."""
         first, example = (t[0] if isinstance(t, tuple) else t for t in (baselines, inputs))
@@ -311,7 +316,7 @@ class SING(LayerAttribution):
             return first.flatten(1)
         if len(first) != count:  # what else the model takes is as long as the inputs
             baselines = tuple(t.expand(count, *t.shape[1:]) for t in as_tuple(baselines))
-        return read(baselines).flatten(1)
+        return read(baselines).features.flatten(1)
 
 
 def _equal(stored: Tensor, weight: Tensor) -> bool:
@@ -325,17 +330,18 @@ def _change(baselines: Any, prompt: Any) -> str:
     return "with the donor's part instead" if isinstance(baselines, Tensor) else "without that part"
 
 
-def _notes(space: NullSpace | None, target: Any) -> tuple[str, ...]:
+def _notes(space: NullSpace | None, target: Any, tied: bool) -> tuple[str, ...]:
+    notes = ["The heads' inputs are tied: no image can change this part alone."] if tied else []
     if target is not None:
-        return ("Only the target's logit is kept: probabilities and the prediction may move.",)
-    notes = []
+        kept = "Only the target's logit is kept: probabilities and the prediction may move."
+        return (kept, *notes)
     if space is not None and space.classes is not None:
         notes.append(f"Only the {space.invariant_to} of classes {list(space.classes)} are kept.")
     elif space is not None and space.invariant_to != "logits":
         notes.append("The probabilities are kept: all logits may move together.")
     if space is not None and space.energy is not None:
         notes.append(
-            f"The null space is approximate (energy {space.energy:g}): the logits move a little, "
-            "as verify() tells."
+            f"The null space is approximate (energy {space.energy:g}): the logits move; see the "
+            "drift."
         )
     return tuple(notes)

@@ -63,6 +63,17 @@ class ImageSpaces:
                 )
             )
         classes = classes.cpu().reshape(-1).expand(count)
+        outside = classes[(classes < 0) | (classes >= len(weight))]
+        if len(outside):
+            raise SINGValueError(
+                expected(
+                    "SING.attribute",
+                    "target",
+                    f"to be integers in [0, {len(weight) - 1}]",
+                    int(outside[0]),
+                    "Name a class of the head",
+                )
+            )
         return cls(
             [
                 (

@@ -24,7 +24,7 @@ from captum_sing import SING, NullSpace, find_head
 from captum_sing.errors import HeadNotFoundError, NoNullSpaceError
 from captum_sing.files import write_whole
 from captum_sing.head import resolve_layer
-from captum_sing.hooks import read_features
+from captum_sing.hooks import Inputs, read_inputs
 from captum_sing.linear import LinearHead
 from captum_sing.verification import Verification
 
@@ -32,7 +32,7 @@ PUBLISHED = Path(__file__).parents[1] / "docs" / "architectures.csv"
 COLUMNS = ("model", "head", "D", "C", "rank", "nullity", "null drift", "random drift", "outcome")
 
 SILENT, FULL, REFUSED = "silent", "no exact null space", "HeadNotFoundError"
-JOINT = ", heads analysed jointly"
+JOINT, TIED = ", heads analysed jointly", ", inputs tied"
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,8 @@ class Architecture:
         size (int): height and width of the smallest images that it takes as it is.
         heads (str): what makes the logits; several where they are averaged.
         width, classes, rank, nullity (int): of the head, D, C, R and K; of averaged heads, jointly.
-        outcome (str): SILENT, FULL, either with JOINT, or REFUSED with what the error says.
+        outcome (str): SILENT or FULL, of averaged heads with JOINT, and TIED where the input of one
+            follows from another's; or REFUSED with what the error says.
     """
 
     name: str
@@ -70,7 +71,8 @@ class Architecture:
         library, name = self.name.split("/", 1)
         torch.manual_seed(0)
         model = BUILDERS[library](name).eval()
-        images = torch.randn(2 if self.size < 224 else 1, 3, self.size, self.size)
+        few = 3 if JOINT in self.outcome else 2 if self.size < 224 else 1  # three show what is tied
+        images = torch.randn(few, 3, self.size, self.size)
         return model, images.to(next(model.parameters()).dtype)
 
     def build(self) -> Built:
@@ -98,11 +100,19 @@ class Built:
             return list(ast.literal_eval(listed[1]))
 
     @cached_property
+    def layers(self) -> list[nn.Module]:
+        """The modules of these names."""
+        return [resolve_layer(self.model, head) for head in self.heads]
+
+    @cached_property
+    def received(self) -> Inputs:
+        """What they read."""
+        return read_inputs(self.model, self.layers, self.images)
+
+    @property
     def weight(self) -> Tensor:
         """W as the output sees it: of averaged heads, jointly, over what they read."""
-        layers = [resolve_layer(self.model, head) for head in self.heads]
-        width = read_features(self.model, layers, self.images).shape[1]
-        return LinearHead.of(layers).weight(width)
+        return LinearHead.of(self.layers).weight(self.received.features.shape[1])
 
     def verify(self, space: NullSpace | None = None, target: Tensor | None = None) -> Verification:
         """The drift of another null space, or of that of a class an image."""
@@ -126,6 +136,7 @@ class Built:
         classes, width = self.weight.shape
         found = {"head": head, "D": str(width), "C": str(classes)}
         joint = JOINT if len(self.heads) > 1 else ""
+        joint += TIED if self.received.tied else ""
         try:
             drift = self.drift
         except NoNullSpaceError as error:
@@ -183,13 +194,16 @@ ARCHITECTURES = (
     _timm("xcit_nano_12_p16_224", 32, "head", 128, 1000, 128, 0, FULL),
     # timm, heads averaged: of one input, of two, of four; of one width and of several
     _timm("efficientformer_l1", 224, "head, head_dist", 448, 1000, 448, 0, FULL + JOINT),
-    _timm("levit_128s", 224, "head.linear, head_dist.linear", 768, 1000, 768, 0, FULL + JOINT),
-    _timm("levit_384", 224, "head.linear, head_dist.linear", 1536, 1000, 1000, 536, SILENT + JOINT),
+    _timm("levit_128s", 224, "head.linear, head_dist.linear", 768, 1000, 768, 0,
+          FULL + JOINT + TIED),
+    _timm("levit_384", 224, "head.linear, head_dist.linear", 1536, 1000, 1000, 536,
+          SILENT + JOINT + TIED),
     _timm("crossvit_tiny_240", 240, "head.0, head.1", 288, 1000, 288, 0, FULL + JOINT),
     _timm("crossvit_base_240", 240, "head.0, head.1", 1152, 1000, 1000, 152, SILENT + JOINT),
     _timm("deit_base_distilled_patch16_224", 224, "head, head_dist", 1536, 1000, 1000, 536,
           SILENT + JOINT),
-    _timm("repvit_m0_9", 32, "head.head.l, head.head_dist.l", 768, 1000, 768, 0, FULL + JOINT),
+    _timm("repvit_m0_9", 32, "head.head.l, head.head_dist.l", 768, 1000, 768, 0,
+          FULL + JOINT + TIED),
     _timm("efficientvim_m1", 32, "heads.0, heads.1, heads.2, heads.3", 960, 1000, 960, 0,
           FULL + JOINT),
     _timm("efficientvim_m4", 32, "heads.0, heads.1, heads.2, heads.3", 1568, 1000, 1000, 568,
@@ -203,7 +217,7 @@ ARCHITECTURES = (
     _tf("ResNetForImageClassification", 32, "classifier.1", 2048, 1000, 1000, 1048),
     _tf("MobileNetV2ForImageClassification", 32, "classifier", 1280, 1000, 1000, 280),
     _tf("DeiTForImageClassificationWithTeacher", 224, "cls_classifier, distillation_classifier",
-        1536, 1000, 1000, 536, SILENT + JOINT),
+        1536, 1000, 1000, 536, SILENT + JOINT + TIED),  # as built, both tokens are zeros
     # one small model in many ways
     _small("nn.Sequential", 32, "4", 64, 10, 10, 54),
     _small("behind a normalising layer", 32, "1.fc", 512, 10, 10, 502),

@@ -30,6 +30,10 @@ def bank(encoder: str | None = ENCODER.name, embedding_dim: int = 16) -> Concept
     return ConceptBank(WORDS, torch.eye(2, embedding_dim), {"words": WORDS}, encoder)
 
 
+BOTH = ENCODER, STRANGER
+OF_BANK, FREE_TEXT = "concepts of the translator's encoder", "encoder that of the translator"
+
+
 class TestParts:
     @pytest.mark.parametrize("of_translator", [None, ENCODER.name])
     @pytest.mark.parametrize("of_bank", [None, ENCODER.name])
@@ -38,17 +42,19 @@ class TestParts:
         check_parts(nn.Identity(), translator(of_translator), bank(of_bank), encoder)
 
     @pytest.mark.parametrize(
-        ("parts", "own", "other"),
+        ("parts", "blamed", "own", "other"),
         [
-            ((translator(), bank(STRANGER.name), None), ENCODER, STRANGER),
-            ((translator(), bank(), STRANGER), ENCODER, STRANGER),
-            ((translator(), bank(None), STRANGER), ENCODER, STRANGER),
-            ((translator(None), bank(), STRANGER), ENCODER, STRANGER),
-            ((translator(STRANGER.name), bank(), ENCODER), STRANGER, ENCODER),
+            ((translator(), bank(STRANGER.name), None), OF_BANK, ENCODER, STRANGER),
+            ((translator(STRANGER.name), bank(), ENCODER), OF_BANK, STRANGER, ENCODER),
+            ((translator(), bank(), STRANGER), FREE_TEXT, ENCODER, STRANGER),
+            ((translator(), bank(None), STRANGER), FREE_TEXT, ENCODER, STRANGER),
+            ((translator(None), bank(), STRANGER), "encoder that of the concepts", *BOTH),
         ],
     )
-    def test_of_two_encoders_are_refused(self, parts: Any, own: Any, other: Any) -> None:
-        message = f"of one encoder with the translator, {own.name}, got {other.name}. Two encoders"
+    def test_of_two_encoders_are_refused(
+        self, parts: Any, blamed: str, own: Any, other: Any
+    ) -> None:
+        message = f"expected {blamed}, {own.name}, got {other.name}. Two encoders"
         with pytest.raises(SINGValueError, match=message):
             check_parts(nn.Identity(), *parts)
 
@@ -70,6 +76,13 @@ class TestParts:
     ) -> None:
         with pytest.raises(SINGTypeError, match=message):
             check_parts(model, of_features, words, None)
+
+    @pytest.mark.parametrize(
+        ("encoder", "shown"), [("ViT-B-32:openai", "'ViT-B-32:openai'"), (nn.ReLU(), "ReLU")]
+    )
+    def test_an_encoder_of_another_kind_is_refused(self, encoder: Any, shown: str) -> None:
+        with pytest.raises(SINGTypeError, match=f"encoder to be an ImageTextEncoder, got {shown}"):
+            check_parts(nn.Identity(), translator(), bank(), encoder)
 
 
 class TestWidth:

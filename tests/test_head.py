@@ -19,10 +19,11 @@ from toys import untouched
 from captum_sing.errors import (
     HeadNotFoundError,
     SINGNameError,
+    SINGRuntimeError,
     SINGTypeError,
     SINGValueError,
 )
-from captum_sing.head import find_head, resolve_layer
+from captum_sing.head import _linear_calls, find_head, resolve_layer
 from captum_sing.hooks import logits_of, read_features
 from captum_sing.linear import head_weight
 from captum_sing.testing import ToyClassifier
@@ -311,6 +312,62 @@ def test_refuses_a_function() -> None:
 def test_refuses_a_model_that_returns_no_tensor() -> None:
     with pytest.raises(SINGTypeError, match="to return logits .* got str"):
         find_head(Wrapped(lambda y: "a cat"), IMAGES)
+
+
+def compiled_and_called(model: nn.Module) -> nn.Module:
+    """Its graph is made without hooks, and from then on calls none."""
+    compiled = torch.compile(model.eval(), backend="eager")
+    with torch.no_grad():
+        compiled(IMAGES)
+    return compiled
+
+
+def test_says_that_a_model_is_compiled_inside() -> None:
+    model = ToyClassifier()
+    wrapped = nn.Sequential(nn.Identity(), compiled_and_called(model))
+    message = (
+        r"compiled inside, so that 1\._orig_mod\.head calls no hook. Pass the model uncompiled"
+    )
+    with pytest.raises(HeadNotFoundError, match=message):
+        find_head(wrapped, IMAGES)
+    with pytest.raises(SINGRuntimeError, match="compiled inside; pass it uncompiled"):
+        read_features(wrapped, model.head, IMAGES)
+
+
+def test_names_of_compiled_models_are_layers_of_them() -> None:
+    model = ToyClassifier()
+    compiled = compiled_and_called(model)
+    parallel = nn.DataParallel(compiled)
+    assert find_head(parallel, IMAGES) == ("module.head", model.head)
+    for given, names in (
+        (compiled, ("head", "_orig_mod.head")),
+        (parallel, ("head", "module.head", "module._orig_mod.head")),
+        (nn.Sequential(compiled), ("0.head", "0._orig_mod.head")),
+    ):
+        assert [resolve_layer(given, name) for name in names] == [model.head] * len(names)
+    assert torch.equal(
+        read_features(parallel, model.head, IMAGES), read_features(model, model.head, IMAGES)
+    )
+
+
+def test_keeps_only_what_may_be_the_logits() -> None:
+    """One row an image: of tokens and maps, the shape is enough."""
+
+    class Tokens(ToyClassifier):
+        def __init__(self) -> None:
+            super().__init__()
+            self.tokens = nn.Linear(32, 7)
+
+        def forward(self, images: Tensor) -> Tensor:
+            self.tokens(images)
+            return super().forward(images)
+
+    model = Tokens()
+    calls, _ = _linear_calls(model, (IMAGES,), len(IMAGES))
+    assert {call.name: call.output.numel() for call in calls} == {"tokens": 0, "head": 8}
+    assert find_head(model, IMAGES).name == "head"
+    with pytest.raises(HeadNotFoundError, match=r"\(2, 3, 32, 7\) has more than one row an image"):
+        find_head(nn.Sequential(model.tokens), IMAGES)
 
 
 class TestResolveLayer:

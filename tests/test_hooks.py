@@ -18,7 +18,6 @@ from captum_sing.hooks import (
     read_features,
     refusals,
     replace_features,
-    uncompiled,
 )
 from captum_sing.testing import ToyClassifier
 
@@ -287,12 +286,6 @@ def test_logits_are_found_in_what_models_return() -> None:
     for output in ("a cat", {"scores": logits}, (), None):
         with pytest.raises(SINGTypeError, match="to return logits .* Wrap the model in a function"):
             logits_of(output)
-
-
-def test_uncompiled_is_the_module_itself() -> None:
-    model = ToyClassifier()
-    assert uncompiled(torch.compile(model, backend="eager")) is model
-    assert uncompiled(model) is model
 
 
 def test_refusals_pass_on_what_is_none() -> None:

@@ -114,15 +114,78 @@ def test_null_spaces_of_a_list_are_joint() -> None:
         (layers(3) * 2, SINGValueError, r"got \['Linear', 'Linear'\]\. List each of the averaged"),
         ([*layers(3), *layers(3, classes=5)], SINGValueError, "number of classes, got 4 and 5"),
         ([*layers(3), nn.ReLU()], SINGTypeError, "to be a linear map .* got ReLU"),
+        (nn.ReLU(), SINGTypeError, "to be a linear map .* got ReLU"),
+        (None, SINGTypeError, "one layer, or a list of different ones, got NoneType. Pass model"),
+        (5, SINGTypeError, "one layer, or a list of different ones, got int"),
+        ([layers(3)], SINGTypeError, "to be a linear map .* got list"),
     ],
 )
-def test_refuses(listed: list[Any], error: type[Exception], message: str) -> None:
-    with pytest.raises(error, match=message):
+def test_refuses(listed: Any, error: type[Exception], message: str) -> None:
+    with pytest.raises(error, match=f"^SING: .*{message}"):
         LinearHead.of(listed)
-    with pytest.raises(error, match=message):
+    with pytest.raises(error, match=rf"^NullSpace\.from_layer: .*{message}"):
         NullSpace.from_layer(listed)
 
 
 def test_refuses_features_of_another_width() -> None:
-    with pytest.raises(SINGValueError, match="features of width 14 or 7, got 9. Concatenate"):
+    with pytest.raises(SINGValueError, match="features of width 14 or 7, got 9. Take that"):
         LinearHead.of(layers(7, 7)).split(gaussian(5, 9))
+
+
+def test_a_null_space_may_be_of_the_one_tensor_that_all_read() -> None:
+    heads = layers(7, 7)
+    shared = NullSpace.from_layer(heads, width=7)
+    mean = NullSpace.from_weight((head_weight(heads[0]) + head_weight(heads[1])) / 2)
+    features = gaussian(3, 7)
+    torch.testing.assert_close(shared.project(features), mean.project(features))
+    assert NullSpace.from_layer(heads, width=14).width == NullSpace.from_layer(heads).width == 14
+    assert NullSpace.from_layer(heads[0], width=7).width == 7
+    for listed, widths in ((heads, r"\[14, 7\]"), (layers(7, 5), r"\[12\]"), (heads[0], r"\[7\]")):
+        with pytest.raises(SINGValueError, match=f"width in {widths}, got 8"):
+            NullSpace.from_layer(listed, width=8)
+
+
+class TestTied:
+    """Inputs that cannot change independently, as far as images show it."""
+
+    ONE = gaussian(3, 7) + 4
+
+    def tied(self, one: Tensor, other: Tensor) -> bool:
+        head = LinearHead.of(layers(one.shape[1], other.shape[1]))
+        return head.tied(torch.cat([one, other], dim=1))
+
+    @pytest.mark.parametrize("count", [3, 20])
+    @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32, torch.float64])
+    def test_are_affine_functions_of_each_other(self, dtype: torch.dtype, count: int) -> None:
+        one = (gaussian(count, 7) * 3 + 1).to(dtype)
+        other = one * gaussian(7, seed=1).to(dtype) + gaussian(7, seed=2).to(dtype)
+        assert self.tied(one, other) and self.tied(other, one) and self.tied(one, one)
+        assert not self.tied(one, gaussian(count, 7, seed=3).to(dtype))
+
+    def test_one_coordinate_that_goes_its_own_way_unties(self) -> None:
+        other = 2 * self.ONE
+        other[:, 3] += torch.tensor([0.0, 0.1, 0.0])
+        assert not self.tied(self.ONE, other)
+        assert not self.tied(self.ONE, self.ONE.flip(1))
+
+    def test_of_constant_coordinates_nothing_is_said(self) -> None:
+        one, other = self.ONE.clone(), 2 * self.ONE
+        one[:, 3], other[:, 5] = 1.0, 0.0
+        assert self.tied(one, other)
+        one[1, 3] += 1e-6  # rounding
+        assert self.tied(one, other)
+        assert not self.tied(torch.ones(3, 7), torch.zeros(3, 7))
+
+    def test_two_images_show_nothing(self) -> None:
+        assert not self.tied(self.ONE[:2], self.ONE[:2])
+
+    def test_other_widths_and_one_tensor_are_not_asked(self) -> None:
+        assert not self.tied(self.ONE, self.ONE[:, :5])
+        assert not LinearHead.of(layers(7, 7)).tied(self.ONE)
+        assert not LinearHead.of(layers(7)).tied(self.ONE)
+
+    def test_two_of_three_are_enough(self) -> None:
+        head = LinearHead.of(layers(7, 7, 7))
+        other = gaussian(3, 7, seed=5)
+        assert head.tied(torch.cat([self.ONE, other, 1 - self.ONE], dim=1))
+        assert head.tied(torch.cat([self.ONE, other, 1 - self.ONE], dim=1)[:, :, None, None])

@@ -77,6 +77,33 @@ class Doubling(Distilled):
         return (one + self.head_dist(feature.mul_(2))) / 2
 
 
+class Normalised(Distilled):
+    """Each head behind a normalisation of its own, of one tensor."""
+
+    def __init__(self) -> None:
+        super().__init__(shared=True)
+        self.norms = nn.ModuleList(nn.BatchNorm1d(12) for _ in range(2))
+        for seed, norm in enumerate(self.norms):
+            norm.running_mean, norm.running_var = normal(12, seed=seed), normal(12, seed=seed).exp()
+            norm.weight.data, norm.bias.data = normal(12, seed=seed + 2), normal(12, seed=seed + 4)
+
+    def inputs(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        one, two = super().inputs(images)
+        return self.norms[0](one), self.norms[1](two)
+
+
+class Windows(Distilled):
+    """Two parts of one tensor, with some numbers in both or with none."""
+
+    def __init__(self, overlap: int) -> None:
+        super().__init__()
+        self.overlap = overlap
+
+    def inputs(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        both = torch.cat([self.features(images), self.others(images)], dim=1)
+        return both[:, :12], both[:, 12 - self.overlap : 24 - self.overlap]
+
+
 def sing_of(
     model: Any, layer: Any = BOTH, translator: LinearTranslator = WORLD, **more: Any
 ) -> SING:
@@ -269,6 +296,41 @@ class TestAttribution:
         assert drift.null.max() < 1e-6 < 1e-2 < drift.random.min()
 
 
+class TestTied:
+    """Inputs that follow from each other: no logit moves, and yet no image moves them so."""
+
+    TIED = "The heads' inputs are tied"
+
+    @pytest.mark.parametrize("model", [Normalised(), Windows(1), Windows(6), Doubling()])
+    @pytest.mark.parametrize("size", [None, 2])
+    def test_are_told(self, model: Distilled, size: int | None) -> None:
+        sing = sing_of(model)
+        drift = sing.verify(IMAGES, internal_batch_size=size)
+        assert drift.tied and "inputs are tied" in str(drift)
+        assert self.TIED in str(sing.attribute(IMAGES).descriptions[0])
+        assert self.TIED in str(sing.attribute(IMAGES, target=1).descriptions[0])
+
+    def test_are_silent_though_the_model_sees_all_of_them(self) -> None:
+        model = Normalised().eval()
+        sing = sing_of(model)
+        drift = sing.verify(IMAGES)
+        assert drift.null.max() < 1e-6
+        slopes = torch.cat([torch.diag(n.weight / n.running_var.sqrt()) for n in model.norms])
+        ignored = sing.attribute(IMAGES).perturbations
+        reached = torch.linalg.lstsq(slopes, ignored.T).solution
+        assert ((slopes @ reached).T - ignored).norm(dim=1).min() > 0.1
+
+    @pytest.mark.parametrize("model", [Distilled(), Windows(0), Distilled(shared=True)])
+    def test_are_not_those_that_can_change_apart(self, model: Distilled) -> None:
+        sing = sing_of(model, translator=NARROW if model.shared else WORLD)
+        drift = sing.verify(IMAGES)
+        assert not drift.tied and "tied" not in str(drift)
+        assert self.TIED not in str(sing.attribute(IMAGES).descriptions[0])
+
+    def test_are_not_seen_in_two_images(self) -> None:
+        assert not sing_of(Normalised()).verify(IMAGES[:2]).tied
+
+
 class TestExposed:
     """What is not the model's head shows: in the drift where it is no invariance of the output,
     and in the residual wherever the layers do not make the output."""
@@ -349,6 +411,18 @@ class TestRefused:
         space = NullSpace.from_layer(Distilled().head)
         with pytest.raises(SINGValueError, match="null_space .* width 24, got one for width 12"):
             sing_of(Distilled(), null_space=space)
+        shared = Distilled(shared=True)
+        space = NullSpace.from_layer(both(shared))
+        remedy = r"width 12, got one for width 24\. .*: NullSpace\.from_layer\(layers, width=12\)"
+        with pytest.raises(SINGValueError, match=remedy):
+            sing_of(shared, translator=NARROW, null_space=space)
+        space = NullSpace.from_layer(both(shared), width=12)
+        drift = sing_of(shared, translator=NARROW, null_space=space).verify(IMAGES)
+        assert drift.null.max() < 1e-6
+
+    def test_a_seed_that_is_no_number(self) -> None:
+        with pytest.raises(SINGTypeError, match="verify: expected seed to be an integer, got 'a'"):
+            sing_of(Distilled()).verify(IMAGES, seed="a")
 
     @pytest.mark.parametrize("shared", [False, True])
     def test_a_translator_of_the_width_that_is_not_read(self, shared: bool) -> None:
@@ -398,20 +472,21 @@ def real(name: str, classes: int, size: int) -> tuple[nn.Module, list[str], Tens
     for head in map(model.get_submodule, names):
         nn.init.normal_(head.weight, std=0.02)
         nn.init.normal_(head.bias, std=0.02)
-    return model, names, normal(2, 3, size, size, seed=9)
+    return model, names, normal(3, 3, size, size, seed=9)
 
 
-def check_real(name: str, classes: int, width: int, nullity: int, alone: int) -> None:
+def check_real(
+    name: str, classes: int, width: int, nullity: int, alone: int, tied: bool = False
+) -> None:
     model, names, images = real(name, classes, 224)
     heads = [model.get_submodule(head) for head in names]
-    space = NullSpace.from_layer(heads)
-    if width == heads[0].weight.shape[1]:
-        space = NullSpace.from_weight(sum(head.weight for head in heads) / len(heads))
+    space = NullSpace.from_layer(heads, width=width)
     assert (space.width, space.nullity) == (width, nullity)
     drift = SING(model, names, any_translator(width), BANK).verify(images)
     assert drift.null.max() <= 1e-5
     assert min(drift.random.min(), drift.principal.min()) >= 1000 * drift.null.max()
     assert drift.residual.max() <= 1e-5
+    assert drift.tied == tied
     one = SING(model, names[0], any_translator(heads[0].weight.shape[1]), BANK)
     if alone:
         assert NullSpace.from_layer(heads[0]).nullity == alone
@@ -426,12 +501,13 @@ def test_distilled_deit_ignores_536_directions_that_neither_head_does() -> None:
     check_real("deit_base_distilled_patch16_224", 1000, 1536, 536, 0)
 
 
-@pytest.mark.parametrize(
-    ("name", "width", "nullity", "alone"),
-    [("efficientformer_l1", 448, 348, 348), ("levit_128s", 768, 668, 284)],
-)
-def test_real_averaged_heads(name: str, width: int, nullity: int, alone: int) -> None:
-    check_real(name, 100, width, nullity, alone)
+def test_real_averaged_heads() -> None:
+    check_real("efficientformer_l1", 100, 448, 348, 348)
+
+
+def test_real_averaged_heads_of_inputs_that_are_tied() -> None:
+    """Of 768 numbers 668 are ignored, of inputs that each follow from the same 384."""
+    check_real("levit_128s", 100, 768, 668, 284, tied=True)
 
 
 def test_a_real_shared_input_exposes_one_head_alone() -> None:

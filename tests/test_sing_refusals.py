@@ -49,8 +49,8 @@ BEFORE: dict[str, tuple[dict[str, Any], type[Exception], str]] = {
     "donors with NaN": (
         {"baselines": DONORS * torch.nan}, SINGValueError, "expected baselines finite",
     ),
-    "a class that is none": ({"target": 4}, SINGValueError, r"integers in \[0, 3\], got \[4\]"),
-    "a negative class": ({"target": -1}, SINGValueError, r"integers in \[0, 3\], got \[-1\]"),
+    "a class that is none": ({"target": 4}, SINGValueError, r"target .* in \[0, 3\], got 4"),
+    "a negative class": ({"target": -1}, SINGValueError, r"target .* in \[0, 3\], got -1"),
     "half a class": ({"target": 0.5}, SINGTypeError, "target to be class numbers, got torch.f"),
     "too few classes": ({"target": [1, 2]}, SINGValueError, r"each of 5 images, got shape \(2"),
     "a text without angle": ({"prompt": "red"}, SINGValueError, "a text and the angle to"),

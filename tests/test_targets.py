@@ -85,8 +85,9 @@ def test_rows_stay_together_over_several_batches(weight: Tensor) -> None:
         ([True] * B, SINGTypeError, "target to be class numbers, got torch.bool"),
         ([0, 1], SINGValueError, r"one class, or one for each of 5 images, got shape \(2,\)"),
         ([[0]] * B, SINGValueError, r"got shape \(5, 1\). Name one class an image"),
-        (99, SINGValueError, r"classes distinct integers in \[0, 4\], got \[99\]"),
-        (-1, SINGValueError, r"classes distinct integers in \[0, 4\], got \[-1\]"),
+        (99, SINGValueError, r"target to be integers in \[0, 4\], got 99"),
+        ([0, 1, 2, 3, 5], SINGValueError, r"target to be integers in \[0, 4\], got 5"),
+        (-1, SINGValueError, r"target to be integers in \[0, 4\], got -1"),
     ],
 )
 def test_refuses(target: object, kind: type[Exception], message: str) -> None:

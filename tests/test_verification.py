@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 import torch
 from torch import Tensor, nn
 
 from captum_sing import NullSpace, Verification
+from captum_sing.errors import SINGValueError
 from captum_sing.linear import LinearHead
 from captum_sing.targets import ImageSpaces
 from captum_sing.testing import toy_heads
@@ -140,15 +142,58 @@ class TestMeasure:
         other = linear_head(C + 1)
         residual = self.measure(lambda f: other(f)).residual
         assert residual.shape == (4,) and residual.isinf().all()
+        blank = self.measure(lambda f: torch.zeros(4, C + 1))
+        assert blank.null.isnan().all() and blank.residual.isinf().all()
+
+    @pytest.mark.parametrize("columns", [4, 9])
+    def test_chosen_classes_need_the_heads_rows(self, columns: int) -> None:
+        """Row 4 of the head is no column, or another one, of what the model returns."""
+        message = f"logits of the layer's 5 classes, of which some are kept, got {columns}. Leave"
+        for spaces in (
+            ImageSpaces.same(NullSpace.from_layer(self.HEAD, classes=[3, 4]), 4),
+            ImageSpaces.of_targets(self.HEAD.weight, 4, 4, None),
+        ):
+            with pytest.raises(SINGValueError, match=message):
+                measure(
+                    linear_head(columns),
+                    LinearHead.of(self.HEAD),
+                    self.FEATURES,
+                    self.REMOVED,
+                    spaces,
+                )
 
 
 def test_tells_of_a_residual_above_rounding() -> None:
     rounding, other = torch.tensor([0.01, math.nan]), torch.tensor([0.3, math.nan])
     text = "relative logit drift: null 1.0e-02, random 1.0e-02, principal 1.0e-02"
-    assert str(Verification(rounding, rounding, rounding, rounding)) == text
-    assert str(Verification(rounding, rounding, rounding, other)) == (
-        f"{text}; the head alone does not make the model's logits: residual 3.0e-01"
-    )
+    half = Verification(rounding, rounding, rounding, rounding, rounding=0.05)
+    assert str(half) == text
+    other_head = "; the head alone does not make the model's logits: residual"
+    assert str(replace(half, rounding=1e-4)) == f"{text}{other_head} 1.0e-02"
+    assert str(replace(half, residual=other)) == f"{text}{other_head} 3.0e-01"
+    assert str(replace(half, tied=True)).startswith(f"{text}; the heads' inputs are tied")
+    unknown = torch.full((2,), math.nan)
+    assert str(replace(half, residual=unknown)) == text
+
+
+@pytest.mark.parametrize(
+    ("dtype", "most"),
+    [(torch.float16, 0.05), (torch.bfloat16, 0.05), (torch.float32, 2e-4), (torch.float64, 1e-12)],
+)
+def test_rounding_is_that_of_the_coarsest_precision(dtype: torch.dtype, most: float) -> None:
+    """What a list that is not quite averaged leaves is told; what rounding leaves is not."""
+    head = linear_head().to(dtype)
+    features = (gaussian(64, 12) + 1).to(dtype)
+    spaces = ImageSpaces.same(NullSpace.from_layer(head), 64)
+    removed = -NullSpace.from_layer(head).project(features)
+
+    def told(scale: float, given: Tensor) -> bool:
+        run = lambda f: scale * head(f.to(dtype))  # noqa: E731
+        return "residual" in str(measure(run, LinearHead.of(head), given, removed, spaces))
+
+    for given in (features, features.double()):
+        assert not told(1.0, given)
+        assert told(1 + 2 * most, given)
 
 
 def test_prints_means_that_pass_over_nan() -> None:
