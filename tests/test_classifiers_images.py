@@ -50,7 +50,7 @@ def test_what_is_transparent_becomes_white(mode, tmp_path):
     assert found.getpixel((4, 0)) == ((29, 29, 29) if mode == "LA" else (0, 0, 255))
 
 
-@pytest.mark.parametrize("suffix", ["png", "tif"])
+@pytest.mark.parametrize("suffix", ["png", "tif", "pgm"])
 def test_sixteen_bits_are_scaled(suffix, tmp_path):
     gray = np.array([[0, 1000, 64507, 65535]], dtype=np.uint16).repeat(2, 0)
     Image.fromarray(gray).save(tmp_path / f"a.{suffix}")
@@ -130,6 +130,7 @@ def test_every_mode_becomes_rgb(mode, color, suffix, expected, tmp_path):
         ("text", r"a\.png \(cannot identify"),
         ("folder", r"a\.png \(.*directory"),
         ("float", r"a\.png \(floating-point numbers of unknown range\)"),
+        ("integers", r"a\.png \(integers of unknown range\)"),
     ],
 )
 def test_what_is_no_whole_picture(damage, message, tmp_path):
@@ -140,6 +141,8 @@ def test_what_is_no_whole_picture(damage, message, tmp_path):
         path.write_text("picture")
     elif damage == "float":
         Image.new("F", (8, 8)).save(path, format="TIFF")
+    elif damage == "integers":
+        Image.fromarray(np.full((8, 8), 1 << 20, dtype=np.int32)).save(path, format="TIFF")
     elif damage.startswith("truncated"):
         noise = np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8)
         Image.fromarray(noise).save(path, format="JPEG" if "JPEG" in damage else "PNG")

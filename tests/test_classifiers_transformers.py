@@ -148,7 +148,7 @@ def test_a_file_is_missing(folder: Path, missing: str) -> None:
 
 def test_no_image_processor(folder: Path) -> None:
     (folder / "preprocessor_config.json").unlink()
-    with pytest.raises(SINGFileError, match=f"source {folder} to hold weights that AutoModelFor"):
+    with pytest.raises(SINGFileError, match=f"source {folder} to hold what AutoImageProcessor n"):
         load_classifier(str(folder))
 
 
@@ -224,3 +224,9 @@ def test_a_checkpoint_has_no_place(folder: Path) -> None:
         find_classifier("transformers/nobody/nothing", __file__)
     with pytest.raises(SINGValueError, match="this source brings its own weights"):
         find_classifier(str(folder), __file__)
+
+
+def test_classes_numbered_from_one(folder: Path) -> None:
+    edit(folder / "config.json", id2label={str(i): f"class {i}" for i in range(1, 6)})
+    with pytest.raises(SINGFileError, match=r"classes from 0 to 4, got \[1, 2, 3\]\.\.\. in the"):
+        load_classifier(str(folder))

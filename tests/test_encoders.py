@@ -167,6 +167,22 @@ class TestName:
         (copied / file).write_text(text.replace(old, new))
         assert OpenCLIPEncoder(f"local-dir:{copied}").name != encoder.name
 
+    def test_is_nothing_else(self, encoder: OpenCLIPEncoder, copied: Path) -> None:
+        (copied / "notes.txt").write_text("of no account")
+        (copied / "trainer_state.json").write_text("{")
+        save_file({"words": torch.ones(2)}, copied / "words.safetensors")
+        assert OpenCLIPEncoder(f"local-dir:{copied}").name == encoder.name
+
+    def test_of_weights_under_any_name(self, copied: Path) -> None:
+        names = set()
+        state = load_file(copied / "open_clip_model.safetensors")
+        (copied / "open_clip_model.safetensors").unlink()
+        for factor in (1, 2):
+            state["visual.proj"] *= factor
+            torch.save(state, copied / "mine.bin")
+            names.add(OpenCLIPEncoder(f"local-dir:{copied}").name)
+        assert len(names) == 2
+
     def test_of_a_repository_is_its_commit(
         self, encoder: OpenCLIPEncoder, copied: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
@@ -254,6 +270,19 @@ class TestRefusals:
         with pytest.raises(SINGFileError, match=rf"{name} is of shape \({rows}, 16\), not"):
             OpenCLIPEncoder(f"local-dir:{copied}")
 
+    def test_nor_are_those_that_are_no_safetensors(self, copied: Path) -> None:
+        weights = load_file(copied / "open_clip_model.safetensors")
+        (copied / "open_clip_model.safetensors").unlink()
+        weights["positional_embedding"] = torch.randn(20, 16)
+        torch.save(weights, copied / "mine.bin")
+        with pytest.raises(SINGFileError, match=r"positional_embedding is of shape \(20, 16\)"):
+            OpenCLIPEncoder(f"local-dir:{copied}")
+
+    def test_a_folder_brings_its_own_weights(self, copied: Path) -> None:
+        message = r"pretrained None for local-dir:.*own weights, got 'openai'\. Leave it out"
+        with pytest.raises(SINGValueError, match=message):
+            OpenCLIPEncoder(f"local-dir:{copied}", "openai")
+
     def test_weights_that_lack_a_part(self, copied: Path) -> None:
         weights = load_file(copied / "open_clip_model.safetensors")
         del weights["visual.proj"]
@@ -267,14 +296,17 @@ class TestRefusals:
     ) -> None:
         (copied / "open_clip_model.safetensors").unlink()
         torch.save({"text_projection": Bomb(tmp_path / "executed")}, copied / name)
-        with pytest.raises(SINGFileError, match="name weights that can be loaded"):
+        with pytest.raises(
+            SINGFileError, match=f"{name}, which .* holds code .it was not run"
+        ) as e:
             OpenCLIPEncoder(f"local-dir:{copied}")
+        assert "weights_only" not in str(e.value) and "\x1b" not in str(e.value)
         assert not (tmp_path / "executed").exists()
 
     def test_a_hostile_checkpoint_is_not_executed(self, architecture: str, tmp_path: Path) -> None:
         path, marker = tmp_path / "weights.pt", tmp_path / "executed"
         torch.save({"text_projection": Bomb(marker)}, path)
-        with pytest.raises(SINGFileError, match=f"{ARCHITECTURE} with .*UnpicklingError"):
+        with pytest.raises(SINGFileError, match="weights.pt, which .* holds code .it was not run"):
             OpenCLIPEncoder(architecture, str(path))
         assert not marker.exists()
         torch.load(path, weights_only=False)

@@ -131,6 +131,17 @@ class TestFile:
             OpenCLIPEncoder(PAIR, str(path))
 
 
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore:.*torch.jit")
+def test_openais_archives_are_torchscript(tmp_path: Path) -> None:
+    """As OpenAI publishes them; where their state dict is saved, it loads."""
+    module = torch.nn.Linear(2, 3)
+    torch.jit.save(torch.jit.trace(module, torch.ones(1, 2)), tmp_path / "ViT-B-32.pt")
+    message = r"a TorchScript archive .*Save its state_dict.*, or use the tag \(ViT-B-32:openai\)"
+    with pytest.raises(SINGFileError, match=message) as caught:
+        OpenCLIPEncoder("ViT-B-32", str(tmp_path / "ViT-B-32.pt"))
+    assert "weights_only" not in str(caught.value)
+
+
 class TestNames:
     """Of real architectures, without their weights."""
 

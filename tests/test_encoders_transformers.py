@@ -148,7 +148,7 @@ def test_a_file_is_missing(copied: Path, missing: str) -> None:
 
 def test_no_image_processor(copied: Path) -> None:
     (copied / "preprocessor_config.json").unlink()
-    with pytest.raises(SINGFileError, match="to hold weights that AutoModel can load"):
+    with pytest.raises(SINGFileError, match="to hold what AutoImageProcessor needs, got OSE"):
         TransformersEncoder(str(copied))
 
 

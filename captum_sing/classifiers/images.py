@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
 __all__ = ["as_rgb", "load_image"]
 
+_OF_16_BITS = ("PNG", "PPM")  # which Pillow may give as mode I
+
 
 def load_image(path: str | Path) -> Image.Image:
     """A picture from a file, upright and in RGB; what is transparent becomes white.
@@ -49,12 +51,18 @@ def load_image(path: str | Path) -> Image.Image:
 
 
 def as_rgb(image: Image.Image) -> Image.Image:
-    """A picture in memory, made upright and RGB as :func:`load_image` does it."""
+    """A picture in memory, made upright and RGB as :func:`load_image` does it.
+
+    Raises:
+        ValueError: gray values of unknown range, which could only be guessed.
+    """
     from PIL import Image, ImageOps
 
-    image = ImageOps.exif_transpose(image)
     if image.mode == "F":
         raise ValueError("floating-point numbers of unknown range")
+    if image.mode == "I" and image.format not in _OF_16_BITS:
+        raise ValueError("integers of unknown range")
+    image = ImageOps.exif_transpose(image)
     if image.mode.startswith("I"):  # 16 bits, which convert() would cut off at 255
         values = np.asarray(image)
         gray = (values / 257).round().clip(0, 255)

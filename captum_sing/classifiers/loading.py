@@ -4,22 +4,25 @@ from __future__ import annotations
 
 import json
 import re
+import warnings
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import torch
 from torch import Tensor, nn
 
+from captum_sing.errors import SINGFileError, expected
 from captum_sing.files import digest
-from captum_sing.pretrained import FOLDER_FILES, load_pretrained
+from captum_sing.pretrained import FOLDER_FILES, digest_of_folder, load_pretrained
+from captum_sing.state_dicts import check_sizes, read_state
 
 if TYPE_CHECKING:
     from PIL import Image
 
 __all__ = ["LOADERS", "LoadedClassifier"]
 
+_WHERE = "load_classifier"
 _ADDRESS = re.compile(r" at 0x[0-9a-f]+")
 
 
@@ -54,8 +57,9 @@ def _timm(name: str, checkpoint: Path | None) -> LoadedClassifier:
     known = get_pretrained_cfg(name) or PretrainedCfg(architecture=name)
     exact, classes = ".".join(filter(None, (known.architecture, known.tag))), known.num_classes
     options: dict[str, Any] = {}
+    state: dict[str, Any] = {}
     if checkpoint is not None:
-        state = _read_state(checkpoint)
+        state = read_state(_WHERE, checkpoint)
         heads = known.classifier or "head"
         weight = state.get(f"{heads if isinstance(heads, str) else heads[0]}.weight")
         classes = classes if weight is None else len(weight)
@@ -63,6 +67,7 @@ def _timm(name: str, checkpoint: Path | None) -> LoadedClassifier:
         options = {"num_classes": classes, "pretrained_cfg_overlay": overlay}
         exact = f"{known.architecture}@{digest([checkpoint])}"
     model = timm.create_model(name, pretrained=True, **options)
+    check_sizes(model, state)  # timm resizes some in silence
     model.pretrained_cfg.pop("state_dict", None)
     subset = infer_imagenet_subset({"num_classes": classes})
     names = None
@@ -79,10 +84,11 @@ def _folder(name: str, _: Path | None) -> LoadedClassifier:
     folder = Path(name).resolve()
     model = timm.create_model(f"local-dir:{folder}", pretrained=True)
     transform = create_transform(**timm.data.resolve_model_data_config(model))
-    labels = tuple(model.pretrained_cfg.get("label_names") or ())
-    names = labels if len(labels) == model.num_classes else None
-    exact = f"timm/{folder.name}@{digest([folder / FOLDER_FILES[1]])}"
-    return LoadedClassifier(model, transform, names, exact)
+    check_sizes(model, read_state(_WHERE, folder / FOLDER_FILES[1]))
+    labels = model.pretrained_cfg.get("label_names")
+    known = isinstance(labels, list) and len(labels) == model.num_classes
+    exact = f"timm/{folder.name}@{digest_of_folder(folder)}"
+    return LoadedClassifier(model, transform, tuple(labels) if known else None, exact)
 
 
 def _torchvision(name: str, checkpoint: Path | None) -> LoadedClassifier:
@@ -91,19 +97,46 @@ def _torchvision(name: str, checkpoint: Path | None) -> LoadedClassifier:
     architecture, _, tag = name.partition(".")
     weights = models.get_model_weights(architecture)[tag or "DEFAULT"]
     names, exact = tuple(weights.meta["categories"]), f"{architecture}.{weights.name}"
-    if checkpoint is None:
-        model = models.get_model(architecture, weights=weights)
-    else:
-        state = _read_state(checkpoint)
-        model = models.get_model(architecture, weights=None)
-        last, value = list(model.state_dict().items())[-1]  # of the head
+    if checkpoint is not None:
+        state, classes = _completed(architecture, read_state(_WHERE, checkpoint))
+        weights = _standing_in(weights, state, classes)
+        names = names if classes == len(names) else ()
+        exact = f"{architecture}@{digest([checkpoint])}"
+    model = models.get_model(architecture, weights=weights)
+    return LoadedClassifier(model, weights.transforms(), names or None, f"torchvision/{exact}")
+
+
+def _completed(architecture: str, state: dict[str, Any]) -> tuple[dict[str, Any], int]:
+    """A state dict of torchvision with auxiliary heads, and its number of classes.
+
+    Auxiliary heads make no logits. Torchvision drops some when it has loaded them, so that a file
+    may come without, but it always asks for them.
+    """
+    from torchvision import models
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)  # about how weights are initialised
+        fresh = models.get_model(architecture, weights=None).state_dict()
+        last, value = list(fresh.items())[-1]  # of the head
         classes = len(state.get(last, value))
         if classes != len(value):
             model = models.get_model(architecture, weights=None, num_classes=classes)
-        model.load_state_dict(state)
-        names = names if classes == len(names) else ()
-        exact = f"{architecture}@{digest([checkpoint])}"
-    return LoadedClassifier(model, weights.transforms(), names or None, f"torchvision/{exact}")
+            fresh = model.state_dict()
+    auxiliary = {name: t for name, t in fresh.items() if name.lower().startswith("aux")}
+    return auxiliary | state, classes
+
+
+def _standing_in(weights: Any, state: dict[str, Any], classes: int) -> Any:
+    """Weights of torchvision that are read from a file, and the same in all else.
+
+    Weights decide more of a model than its tensors: what becomes of its input, the size of its
+    images, the names that older files have.
+    """
+    meta = weights.meta | {"categories": [""] * classes}
+    found = object.__new__(type(weights))  # no member of the enumeration, which stays as it is
+    found._name_, found._value_ = weights.name, replace(weights.value, meta=meta)
+    found.get_state_dict = lambda **_: state
+    return found
 
 
 def _demo(name: str, _: Path | None) -> LoadedClassifier:
@@ -136,6 +169,16 @@ def _transformers(name: str, _: Path | None) -> LoadedClassifier:
         "load_classifier", name, "AutoModelForImageClassification", ("AutoImageProcessor",)
     )
     config: Any = model.config
+    if set(config.id2label) != set(range(config.num_labels)):
+        raise SINGFileError(
+            expected(
+                _WHERE,
+                "id2label",
+                f"to number the classes from 0 to {config.num_labels - 1}",
+                f"{sorted(config.id2label)[:3]}... in the configuration of {name}",
+                "Correct it in config.json",
+            )
+        )
     names = tuple(config.id2label[index] for index in range(config.num_labels))
     known = any(name != f"LABEL_{index}" for index, name in enumerate(names))
     return LoadedClassifier(
@@ -151,19 +194,3 @@ LOADERS: dict[str, Callable[[str, Path | None], LoadedClassifier]] = {
     "local-dir": _folder,
 }
 """Kind of source -> what builds a model of that name, from a checkpoint where one is given."""
-
-
-def _read_state(path: Path) -> dict[str, Tensor]:
-    """A state dict, out of what training scripts wrap it in; nothing in the file is executed."""
-    from safetensors.torch import load_file
-
-    if path.suffix == ".safetensors":
-        tensors: dict[str, Tensor] = load_file(path)
-        return tensors
-    state: Any = torch.load(path, map_location="cpu", weights_only=True)
-    for wrapper in ("state_dict", "model"):
-        if isinstance(state, dict) and isinstance(state.get(wrapper), dict):
-            state = state[wrapper]
-    if not isinstance(state, dict) or not all(isinstance(t, Tensor) for t in state.values()):
-        raise ValueError("the file holds no state dict of tensors")
-    return {name.removeprefix("module."): tensor for name, tensor in state.items()}

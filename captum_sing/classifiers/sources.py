@@ -9,12 +9,19 @@ from collections.abc import Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
-from pickle import UnpicklingError
 
 import torch
 
 from captum_sing.classifiers.loading import LOADERS, LoadedClassifier
-from captum_sing.errors import SINGError, SINGFileError, SINGNameError, SINGValueError, expected
+from captum_sing.devices import device_of
+from captum_sing.errors import (
+    SINGError,
+    SINGFileError,
+    SINGNameError,
+    SINGTypeError,
+    SINGValueError,
+    expected,
+)
 from captum_sing.hub import quick_when_offline
 from captum_sing.pretrained import FOLDER_FILES, check_source
 
@@ -53,21 +60,12 @@ class ClassifierSource:
 
     def load(self, device: str | torch.device | None = None) -> LoadedClassifier:
         """Build it, and read or download its weights; see :func:`load_classifier`."""
+        device = device_of(device, _WHERE, "device")
         try:
             with nullcontext() if self.offline else quick_when_offline():
                 loaded = LOADERS[self.kind](self.name, self.checkpoint)
         except SINGError:
             raise
-        except UnpicklingError as error:
-            raise SINGFileError(
-                expected(
-                    _WHERE,
-                    "checkpoint",
-                    "to hold nothing but tensors",
-                    f"{self.checkpoint}, which is no such file, or holds code (it was not run)",
-                    "Save a plain state dict, best as safetensors",
-                )
-            ) from error
         except Exception as error:  # each library has kinds of its own
             reason = textwrap.shorten(str(error), 300).split(". ")[0].rstrip(".")
             raise SINGFileError(
@@ -113,7 +111,7 @@ def load_classifier(
         SINGNameError: no model or tag of that name.
         SINGFileError: weights that are missing, damaged, of another architecture, or that cannot be
             downloaded.
-        SINGValueError: a checkpoint for a source that brings its own.
+        SINGValueError: a checkpoint for a source that brings its own, or no such device.
 
     Example::
 
@@ -150,6 +148,12 @@ def find_classifier(source: str, checkpoint: str | Path | None = None) -> Classi
 
 
 def _find(source: str) -> ClassifierSource:
+    if not isinstance(source, str):
+        raise SINGTypeError(
+            expected(_WHERE, "source", "to be a str", type(source).__name__, "Name a model")
+        )
+    if not source:
+        raise _unknown(source, ())
     kind, _, name = source.partition("/")
     if kind in _CHECKS and name:
         _CHECKS[kind](name)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import torch
 
+from captum_sing.devices import device_of
 from captum_sing.encoders import ImageTextEncoder, load_encoder
 
 __all__ = ["encoder_of"]
@@ -21,6 +22,7 @@ def encoder_of(spec: str, device: str | torch.device | None = None) -> ImageText
     Raises:
         SINGNameError: no encoder of that name.
         SINGFileError: weights that are missing, incomplete or cannot be downloaded.
+        SINGValueError: no such device.
 
     Example::
 
@@ -30,6 +32,7 @@ def encoder_of(spec: str, device: str | torch.device | None = None) -> ImageText
     if spec == _DEMO:
         from captum_sing.demo import world
 
+        device = device_of(device, "encoder_of", "device")
         encoder = world.load_encoder()
         encoder.model.to(device)
         return encoder

@@ -9,28 +9,25 @@ kind: what an open_clip model does with a picture depends on the tag, and a file
 from __future__ import annotations
 
 import tempfile
-import zipfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from captum_sing.errors import SINGValueError, expected
 
 __all__ = [
     "activation_of_file",
     "canonical",
-    "check_shapes",
     "loadable",
     "preprocessing_of_file",
-    "read_state",
 ]
 
 _TWIN = "-quickgelu"
-_OPENAI = ("input_resolution", "context_length", "vocab_size")  # of its archives alone
+_OPENAI = ("input_resolution", "context_length", "vocab_size")  # of its archives' state alone
 _PICTURES = ("mean", "std", "interpolation", "resize_mode")
 
 
@@ -148,37 +145,9 @@ def _is_half(tensor: Any) -> bool:
     return bool(torch.equal(tensor.half().float(), tensor))
 
 
-def read_state(path: Path) -> dict[str, Any]:
-    """The tensors of a checkpoint, mapped where that is possible; nothing in it is executed."""
-    from safetensors.torch import load_file
-
-    if path.suffix == ".safetensors":
-        tensors: dict[str, Tensor] = load_file(path)
-        return tensors
-    if path.suffix in (".npz", ".npy"):  # SigLIP as its authors gave it
-        return {}
-    mapped = zipfile.is_zipfile(path)
-    state: Any = torch.load(path, map_location="cpu", weights_only=True, mmap=mapped)
-    if isinstance(state, dict) and isinstance(state.get("state_dict"), dict):
-        state = state["state_dict"]
-    if not isinstance(state, dict) or not state:
-        raise ValueError("the file holds no state dict of tensors")
-    return {str(name).removeprefix("module."): value for name, value in state.items()}
-
-
-def check_shapes(model: nn.Module, state: Mapping[str, Any]) -> None:
-    """Refuse what open_clip would resize in silence, such as positions of another image size."""
-    own = model.state_dict()
-    for name in own.keys() & state.keys():
-        if own[name].squeeze().shape != state[name].squeeze().shape:
-            raise ValueError(
-                f"{name} is of shape {tuple(state[name].shape)}, not {tuple(own[name].shape)}"
-            )
-
-
 @contextmanager
 def loadable(path: Path, state: Mapping[str, Any]) -> Iterator[Path]:
-    """The file, or a copy without what OpenAI's archives hold besides weights."""
+    """The file, or a copy without what the state of OpenAI's archives holds besides weights."""
     from safetensors.torch import save_file
 
     if not any(name in state for name in _OPENAI):

@@ -9,19 +9,19 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import torch
 from torch import Tensor
 
+from captum_sing.devices import device_of
 from captum_sing.encoders.checkpoints import (
     activation_of_file,
     canonical,
-    check_shapes,
     loadable,
     preprocessing_of_file,
-    read_state,
 )
-from captum_sing.encoders.protocol import check_known, in_batches
+from captum_sing.encoders.texts import check_known, encode_in_batches
 from captum_sing.errors import SINGError, SINGFileError, SINGNameError, SINGValueError, expected
 from captum_sing.files import digest
 from captum_sing.hub import quick_when_offline
 from captum_sing.pretrained import commit_of, digest_of_folder, first_line
+from captum_sing.state_dicts import check_sizes, read_state
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 __all__ = ["OpenCLIPEncoder"]
 
 _LOCAL, _HUB = "local-dir:", "hf-hub:"
+_NUMPY = (".npz", ".npy")  # SigLIP as its authors gave it, which open_clip converts
 
 
 class OpenCLIPEncoder:
@@ -41,14 +42,15 @@ class OpenCLIPEncoder:
             not for folders and the hub, which bring their own.
         quick_gelu (bool, optional): for a checkpoint file of an architecture that has a
             ``-quickgelu`` twin, which of them it belongs to. None: the twin that was named, that
-            of a tag in the name of the file or its folder, or that of OpenAI's archives; else the
-            plain one, if 16 bits would not hold the weights. Default: None
+            of a tag in the name of the file or its folder, or that of the state dict of OpenAI's
+            archives; else the plain one, if 16 bits would not hold the weights. Default: None
         device (str or torch.device, optional): where it runs. Default: the CPU
 
     Raises:
         SINGNameError: an architecture or tag that open_clip does not have.
         SINGFileError: weights that are missing, incomplete or cannot be downloaded.
-        SINGValueError: a file whose activation cannot be told, or ``quick_gelu`` without a file.
+        SINGValueError: a file whose activation cannot be told, ``quick_gelu`` without a file,
+            ``pretrained`` for what brings its own weights, or no such device.
 
     Example::
 
@@ -69,7 +71,18 @@ class OpenCLIPEncoder:
         brings_weights = model_name.startswith((_LOCAL, _HUB))
         if not brings_weights:
             _check_names(model_name, pretrained)
-        file = pretrained is not None and not brings_weights and Path(pretrained).is_file()
+        elif pretrained is not None:
+            raise SINGValueError(
+                expected(
+                    "OpenCLIPEncoder",
+                    "pretrained",
+                    f"None for {model_name}, which brings its own weights",
+                    repr(pretrained),
+                    "Leave it out, or name an architecture",
+                )
+            )
+        device = device_of(device, "OpenCLIPEncoder", "device")
+        file = pretrained is not None and Path(pretrained).is_file()
         if quick_gelu is not None and not file:
             raise SINGValueError(
                 expected(
@@ -129,7 +142,7 @@ class OpenCLIPEncoder:
         Raises:
             SINGValueError: no list, none in it, or a word that the tokenizer does not know.
         """
-        return in_batches("OpenCLIPEncoder", texts, self._encode_batch)
+        return encode_in_batches("OpenCLIPEncoder", texts, self._encode_batch)
 
     def _encode_batch(self, texts: list[str]) -> Tensor:
         tokens = self._tokenizer(texts)
@@ -161,28 +174,30 @@ def _from_hub(model_name: str, tag: str | None) -> _Made:
 
 def _from_folder(model_name: str) -> _Made:
     import open_clip
+    from open_clip.factory import _find_checkpoint_in_dir
 
     folder = Path(model_name.removeprefix(_LOCAL))
+    chosen = Path(_find_checkpoint_in_dir(folder) or "")  # without, open_clip complains itself
+    state = read_state("OpenCLIPEncoder", chosen) if chosen.name else {}
     model, preprocess = open_clip.create_model_from_pretrained(model_name)
-    for path in folder.glob("*.safetensors"):
-        check_shapes(model, read_state(path))
+    check_sizes(model, state)
     tokenizer = open_clip.get_tokenizer(model_name)
-    return _Made(
-        model, preprocess, tokenizer, f"{folder.resolve().name}@{digest_of_folder(folder)}"
-    )
+    name = f"{folder.resolve().name}@{digest_of_folder(folder, chosen.name)}"
+    return _Made(model, preprocess, tokenizer, name)
 
 
 def _from_file(architecture: str, path: Path, quick_gelu: bool | None) -> _Made:
     import open_clip
 
-    state = read_state(path)
+    use_tag = f", or use the tag ({architecture}:openai) for the weights of OpenAI"
+    state = {} if path.suffix in _NUMPY else read_state("OpenCLIPEncoder", path, use_tag)
     architecture = activation_of_file(architecture, path, state, quick_gelu)
     pictures = preprocessing_of_file(architecture, path)
     with loadable(path, state) as weights:
         model, preprocess = open_clip.create_model_from_pretrained(
             architecture, str(weights), **pictures
         )
-    check_shapes(model, state)
+    check_sizes(model, state)
     with quick_when_offline():
         tokenizer = open_clip.get_tokenizer(architecture)
     return _Made(model, preprocess, tokenizer, f"{architecture}@{digest([path])}")

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from captum_sing.encoders.protocol import check_known, in_batches
+from captum_sing.devices import device_of
+from captum_sing.encoders.texts import check_known, encode_in_batches
 from captum_sing.errors import SINGValueError, expected
 from captum_sing.pretrained import load_pretrained
 
@@ -30,7 +31,7 @@ class TransformersEncoder:
         SINGNameError: what is neither a folder nor a possible name.
         SINGFileError: weights that are missing, incomplete, pickled or cannot be downloaded; a
             model that needs code of its own.
-        SINGValueError: a model without two towers into one space.
+        SINGValueError: a model without two towers into one space, or no such device.
 
     Example::
 
@@ -40,6 +41,7 @@ class TransformersEncoder:
     """
 
     def __init__(self, source: str, *, device: str | torch.device | None = None) -> None:
+        device = device_of(device, "TransformersEncoder", "device")
         self.model, (self._processor, self._tokenizer), name = load_pretrained(
             "TransformersEncoder", source, "AutoModel", ("AutoImageProcessor", "AutoTokenizer")
         )
@@ -70,7 +72,7 @@ class TransformersEncoder:
         Raises:
             SINGValueError: no list, none in it, or a word that the tokenizer does not know.
         """
-        return in_batches("TransformersEncoder", texts, self._encode_batch)
+        return encode_in_batches("TransformersEncoder", texts, self._encode_batch)
 
     def _encode_batch(self, texts: list[str]) -> Tensor:
         model: Any = self.model
