@@ -1,4 +1,4 @@
-"""Words as directions: prompts embedded, averaged, and centred in exclusive groups."""
+"""Words as directions: prompts embedded, averaged, and centred in their groups."""
 
 from __future__ import annotations
 
@@ -13,13 +13,7 @@ from torch import Tensor
 
 from captum_sing.authors import KARLO_ENCODER, read_bank
 from captum_sing.encoders import ImageTextEncoder
-from captum_sing.errors import (
-    SINGFileError,
-    SINGNameError,
-    SINGTypeError,
-    SINGValueError,
-    expected,
-)
+from captum_sing.errors import SINGFileError, SINGNameError, SINGTypeError, SINGValueError, expected
 from captum_sing.files import load_tensors, save_tensors
 from captum_sing.prompts import DEFAULT_TEMPLATES, in_groups, in_templates
 from captum_sing.vocabularies import load_vocabulary
@@ -33,7 +27,7 @@ _KIND = "ConceptBank"
 
 @dataclass(frozen=True, eq=False)
 class ConceptBank:
-    """Words with one unit embedding each, in groups of words that exclude each other.
+    """Words with one unit embedding each, in groups of words that are told from each other.
 
     Attributes:
         names (tuple of str): the V words.
@@ -117,7 +111,7 @@ class ConceptBank:
     @classmethod
     def from_prompts(
         cls,
-        prompts: Mapping[str, Sequence[str]],
+        prompts: Mapping[str, str | Sequence[str]],
         encoder: ImageTextEncoder,
         groups: Mapping[str, Sequence[str]] | None = None,
     ) -> ConceptBank:
@@ -126,8 +120,8 @@ class ConceptBank:
         Each prompt's embedding is normalised before a word's prompts are averaged.
 
         Args:
-            prompts (mapping of str to sequence of str): each of the V words -> what is embedded
-                for it.
+            prompts (mapping of str to str or sequence of str): each of the V words -> what is
+                embedded for it.
             encoder (ImageTextEncoder): embeds the prompts.
             groups (mapping of str to sequence of str, optional): as in :meth:`from_words`.
 
@@ -135,16 +129,23 @@ class ConceptBank:
             ConceptBank
 
         Raises:
+            SINGTypeError: a prompt that is no text.
             SINGValueError: no words, a group of one, a word without prompts.
         """
         parts = in_groups(list(prompts), groups)
         _check_words(list(prompts), parts)
-        counts = [len(of_word) for of_word in prompts.values()]
+        listed = [[given] if isinstance(given, str) else list(given) for given in prompts.values()]
+        counts = [len(of_word) for of_word in listed]
         if 0 in counts:
             raise SINGValueError(
                 expected("ConceptBank", "prompts", "for each word", "none for one", "Write some")
             )
-        texts = [text for of_word in prompts.values() for text in of_word]
+        texts = [text for of_word in listed for text in of_word]
+        for text in texts:
+            if not isinstance(text, str):
+                raise SINGTypeError(
+                    expected("ConceptBank", "prompts", "to be text", repr(text), "Write it out")
+                )
         with torch.no_grad():
             units = torch.nn.functional.normalize(encoder.encode_text(texts).double(), dim=1)
         means = torch.stack([block.mean(dim=0) for block in units.split(counts)])

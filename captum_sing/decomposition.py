@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -14,6 +15,7 @@ __all__ = ["Decomposition", "decompose"]
 
 _WHERE = "decompose"
 _PENALTY = 0.1
+_STEPS = 10  # of the path for each word: where one is dropped, that is a step too
 
 
 class Decomposition(NamedTuple):
@@ -34,9 +36,8 @@ class Decomposition(NamedTuple):
     def __str__(self) -> str:
         if not self.words:
             return "no few words explain it"
-        pairs = zip(self.words, self.coefficients, strict=True)
-        said = ", ".join(f"{word} ({value / self.length:.2f})" for word, value in pairs)
-        return f"{said} together explain {self.explained:.0%}"
+        verb = "alone explains" if len(self.words) == 1 else "together explain"
+        return f"{', '.join(self.words)} {verb} {self.explained:.0%}"
 
 
 def decompose(
@@ -51,8 +52,8 @@ def decompose(
     .. math::
         \min_{c \ge 0} \tfrac12 \Bigl\| v - \sum_t c_t u_t \Bigr\|^2 + \lambda \|v\| \sum_t c_t
 
-    with u_t each word's embedding centred in its group, followed along its path (LARS) until
-    ``max_words`` have entered or :math:`\lambda` has come down to ``penalty``; then the
+    with u_t each word's embedding centred in its group, followed along its path (LARS) down to
+    the last :math:`\lambda`, not below ``penalty``, with at most ``max_words``; then the
     coefficients of the words found are fitted again without the penalty, which would shrink them.
 
     A ranking word by word names all neighbours of a word that is there, since each has evidence
@@ -91,7 +92,7 @@ def decompose(
         ...                    {"color": ("red", "blue"), "size": ("big", "small")})
         >>> v = 3 * bank.directions[0] + bank.directions[3]
         >>> print(decompose(v[None], bank)[0])
-        red (0.95), small (0.32) together explain 100%
+        red, small together explain 100%
     """
     _check(vectors, concepts, max_words, penalty)
     directions = concepts.directions.double().cpu().numpy()
@@ -111,22 +112,26 @@ def _one(
     penalty: float,
 ) -> Decomposition:
     from scipy.optimize import nnls
+    from sklearn.exceptions import ConvergenceWarning
     from sklearn.linear_model import lars_path_gram
 
     length = float(np.linalg.norm(vector))
     if length == 0.0:
         return Decomposition((), (), float("nan"), length)
     unit = vector / length
-    *_, path = lars_path_gram(
-        directions @ unit,
-        gram.copy(),
-        n_samples=1,
-        method="lasso",
-        positive=True,
-        max_iter=max_words,
-        alpha_min=penalty,
-    )
-    chosen = np.flatnonzero(path[:, -1])
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)  # words that nearly repeat others
+        *_, path = lars_path_gram(
+            directions @ unit,
+            gram.copy(),
+            n_samples=1,
+            method="lasso",
+            positive=True,
+            max_iter=_STEPS * max_words,
+            alpha_min=penalty,
+        )
+    few = np.flatnonzero((path != 0).sum(axis=0) <= max_words)[-1]
+    chosen = np.flatnonzero(path[:, few])
     if not chosen.size:
         return Decomposition((), (), 0.0, length)
     coefficients, rest = nnls(directions[chosen].T, unit)
@@ -154,12 +159,12 @@ def _check(vectors: Tensor, concepts: ConceptBank, max_words: int, penalty: floa
         raise SINGValueError(
             expected(_WHERE, "vectors", "finite", "NaN or infinity", "Leave these images out")
         )
-    if max_words < 1 or not 0.0 <= penalty <= 1.0:
+    if not isinstance(max_words, int) or max_words < 1 or not 0.0 <= penalty <= 1.0:
         raise SINGValueError(
             expected(
                 _WHERE,
                 "max_words and penalty",
-                "of at least 1, and from 0 to 1",
+                "a whole number of at least 1, and from 0 to 1",
                 f"{max_words} and {penalty}",
                 "Leave them out for 5 and 0.1",
             )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, NamedTuple, overload
 
 from torch import Tensor
@@ -27,19 +27,29 @@ class Evidence(NamedTuple):
     centred_attribute_score: Tensor
     translation: Tensor
     translation_energy: Tensor
+    unit: str = "sd"
 
 
 class WordScore(NamedTuple):
-    """One word for one image: evidence in standard deviations, the score in degrees."""
+    """One word for one image: evidence in standard deviations, the score in degrees.
+
+    ``unit`` is "sd", those of the reference images along the word, or "common sd", one for all
+    words (see :func:`captum_sing.evidence.split_evidence`).
+    """
 
     word: str
     group: str
     ignored: float
     seen: float
     attribute_score: float
+    unit: str = "sd"
 
     def __str__(self) -> str:
-        return f"{self.word} ({self.ignored:+.1f} of {self.ignored + self.seen:+.1f} sd)"
+        return self.said(self.ignored)
+
+    def said(self, part: float) -> str:
+        """The word, and a part of its evidence beside the whole."""
+        return f"{self.word} ({part:+.1f} of {self.ignored + self.seen:+.1f} {self.unit})"
 
 
 @dataclass(frozen=True)
@@ -76,9 +86,7 @@ class Description:
             first = f"No word is named, for want of reference statistics; {angle}."
         else:
             ignored = ", ".join(map(str, self.ignored)) or "no word"
-            seen = ", ".join(
-                f"{w.word} ({w.seen:+.1f} of {w.ignored + w.seen:+.1f} sd)" for w in self.seen
-            )
+            seen = ", ".join(word.said(word.seen) for word in self.seen)
             first = (
                 f"What the head ignores points at {ignored}; "
                 f"what it sees points at {seen or 'no word'}; {angle}."
@@ -134,13 +142,14 @@ class Descriptions(Sequence[Description]):
     evidence: Evidence | None = None
     notes: tuple[str, ...] = ()
     change: str = "without that part"
-    top_k: int = field(default=5)
+    top_k: int = 5
 
     @property
     def ignored(self) -> Tensor:
         """Evidence for each word in what the head ignores, <A P_n (f - b), u_t>, shape (B, V).
 
-        In standard deviations of the reference images along the word.
+        In standard deviations of the reference images along the word, or in one unit for all words
+        (:func:`captum_sing.evidence.split_evidence`).
 
         Raises:
             SINGRuntimeError: the translator has no statistics of reference images.
@@ -222,7 +231,7 @@ class Descriptions(Sequence[Description]):
         scores = {"attribute_score": self.attribute_score}
         further: dict[str, Tensor] = {}
         if self.evidence is not None:
-            seen, ignored, angle, centred, _, energy = self.evidence
+            seen, ignored, angle, centred, _, energy, _ = self.evidence
             scores |= {"seen": seen, "ignored": ignored, "centred_attribute_score": centred}
             further = {"centred_image_score": angle, "translation_energy": energy}
         return [
@@ -250,6 +259,7 @@ class Descriptions(Sequence[Description]):
                 float(self.ignored[index, t]),
                 float(self.seen[index, t]),
                 float(self.attribute_score[index, t]),
+                self._need_evidence().unit,
             )
             for t in order
             if evidence[index, t] >= _SHOWN

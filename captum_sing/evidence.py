@@ -15,6 +15,7 @@ from captum_sing.translator import LinearTranslator
 __all__ = ["describe", "split_evidence"]
 
 _VARIES = 1e-3  # of the largest spread; below is the rounding of the covariance
+_ENOUGH = 50  # reference images; fewer rank noise
 
 
 def split_evidence(
@@ -36,6 +37,10 @@ def split_evidence(
     Returns:
         tuple of Tensor: seen and ignored, shape (B, V) each, in standard deviations of the
         reference images' embeddings along the word; 0 for a word along which they do not vary.
+        Where these embeddings are not known (:attr:`LinearTranslator.knows_embeddings`), one unit
+        serves all words, the root mean square of their translations' spreads: a regularised
+        translator shrinks most what it translates worst, and in units of what is left of it,
+        noise would be evidence.
 
     Raises:
         SINGRuntimeError: the translator has no statistics.
@@ -54,6 +59,8 @@ def split_evidence(
         (0.0, [1.0, -1.0])
     """
     spread = translator.spread(concepts.directions)
+    if not translator.knows_embeddings:
+        spread = spread.square().mean().sqrt().expand_as(spread)
     unit = torch.where(spread > _VARIES * spread.max(), 1.0 / spread, 0.0)
     pulled = translator.pull_back(concepts.directions) * unit
     total = (features - translator.mean) @ pulled
@@ -94,7 +101,12 @@ def describe(
             attribute_score(whole, after, centred),
             part,
             part.square().sum(dim=1) / whole.square().sum(dim=1),
+            "sd" if translator.knows_embeddings else "common sd",
         )
+        images = translator.facts.get("reference_images", _ENOUGH)
+        if images < _ENOUGH:
+            few = f"The statistics are of {images} images: so few rank words by noise."
+            facts["notes"] = (*facts.get("notes", ()), few)
     return Descriptions(
         concepts,
         image_score(original, equivalent),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 
 from captum_sing.errors import SINGValueError, expected
@@ -12,7 +13,19 @@ DEFAULT_TEMPLATES = ("{}", "a photo of a {}.", "an image of a {}.")
 UNGROUPED = "words"
 """The group of words that are in no other."""
 
-_LIKE_YOU = ("uni", "use", "eu", "one")  # vowels that are spoken as consonants
+# spelled as one, spoken as the other
+_CONSONANT = re.compile(
+    r"uni(?![dmn])|u-|us[eu]|ut[eio]|ukulele|eu|ewe|one\b|once\b", re.IGNORECASE
+)
+_VOWEL = re.compile(r"[aeiou]|[fhlmnrsx]-|hour|honest|hono|heir|mri\b", re.IGNORECASE)
+_LETTERS = re.compile(r"[AEFHILMNORSX][A-Z]*[0-9]*\b")  # an LED, an SUV
+_DETERMINED = re.compile(r"(an?|the|some|no|two|three|four|many) ", re.IGNORECASE)
+_PLACED = re.compile(
+    r"(in|on|at|with|without|under|below|beneath|above|over|behind|before|from|against|among|"
+    r"near|beside|between|through|inside|outside|made) ",
+    re.IGNORECASE,
+)
+_ARTICLE = re.compile(r"\b(an?) (?=\{\})", re.IGNORECASE)
 
 
 def with_article(template: str, word: str) -> str:
@@ -20,17 +33,21 @@ def with_article(template: str, word: str) -> str:
 
     Args:
         template (str): with one ``{}`` for the word.
-        word (str): what to say.
+        word (str): what to say; one with its own article loses the template's, and what says where
+            something is, or of what, follows "something".
 
     Example::
 
-        >>> with_article("a photo of a {}.", "orange"), with_article("a {} shirt", "uniform")
-        ('a photo of an orange.', 'a uniform shirt')
+        >>> [with_article("a photo of a {}.", word) for word in ("orange", "uniform", "in water")]
+        ['a photo of an orange.', 'a photo of a uniform.', 'a photo of something in water.']
     """
-    if word.startswith(tuple("aeiou")) and not word.startswith(_LIKE_YOU):
-        before, place, after = template.partition("{}")
-        if before == "a " or before.endswith(" a "):
-            template = f"{before[:-1]}n {place}{after}"
+    spoken = (bool(_VOWEL.match(word)) and not _CONSONANT.match(word)) or bool(_LETTERS.match(word))
+    if _DETERMINED.match(word):
+        template = _ARTICLE.sub("", template)
+    elif _PLACED.match(word):
+        template = _ARTICLE.sub("something ", template)
+    else:
+        template = _ARTICLE.sub(lambda found: f"{found[1][0]}{'n' if spoken else ''} ", template)
     return template.replace("{}", word)
 
 
@@ -50,7 +67,9 @@ def in_templates(
     groups: Mapping[str, Sequence[str]],
     templates: Sequence[str] | Mapping[str, Sequence[str]] | None,
 ) -> dict[str, list[str]]:
-    """Word -> its prompts: each template with the word in the place of ``{}``, as it stands.
+    """Word -> its prompts: each template with the word in the place of ``{}``.
+
+    The word stands as it is; an "a" before it agrees with it (:func:`with_article`).
 
     Args:
         groups (mapping of str to sequence of str): group name -> words.
@@ -72,7 +91,7 @@ def in_templates(
             )
         )
     return {
-        word: [template.replace("{}", word) for template in of_group]
+        word: [with_article(template, word) for template in of_group]
         for name, words in groups.items()
         for of_group in [_templates_of(templates, name)]
         for word in words

@@ -30,6 +30,8 @@ _CELL = 1.5  # inches of a picture in a grid
 _LINE = 0.24  # inches of a word's bar
 _TITLE = 30  # letters of a title's line
 _LARGEST = 512  # pixels of a side that is drawn
+_AS_IT_IS: dict[str, Any] = {"parse_math": False}  # a $ in a name is no formula
+_UNITS = {"sd": "standard deviations", "common sd": "one standard deviation for all words,"}
 
 
 def visualize_pictures(
@@ -76,10 +78,10 @@ def visualize_pictures(
         for number, (axes, picture) in enumerate(zip(line, pictures, strict=True)):
             _show(figure, axes, picture)
             if title in captions:
-                axes.set_xlabel(captions[title][number], fontsize=8)
-        line[0].set_ylabel(title, rotation=0, ha="right", va="center", fontsize=9)
+                axes.set_xlabel(captions[title][number], fontsize=8, **_AS_IT_IS)
+        line[0].set_ylabel(title, rotation=0, ha="right", va="center", fontsize=9, **_AS_IT_IS)
     for axes, column in zip(grid[0], columns or (), strict=False):
-        axes.set_title(column, fontsize=9)
+        axes.set_title(column, fontsize=9, **_AS_IT_IS)
     return figure
 
 
@@ -140,10 +142,11 @@ def visualize_descriptions(
         if titles is not None:
             title = "\n".join(fill(part, _TITLE) for part in titles[number].splitlines())
             above = f"\n{line[-1].get_title()}" if images is None else ""
-            line[0].set_title(title + above, fontsize=9)
+            line[0].set_title(title + above, fontsize=9, **_AS_IT_IS)
     if any(words):
         last = max(number for number, of_image in enumerate(words) if of_image)
-        label = "evidence, in standard deviations of the reference images"
+        unit = next(word.unit for of_image in words for word in of_image)
+        label = f"evidence, in {_UNITS.get(unit, unit)} of the reference images"
         grid[last][-1].set_xlabel(label, fontsize=9)
         figure.legend(
             handles=_legend(), loc="outside upper right", ncols=3, frameon=False, fontsize=9
@@ -240,7 +243,8 @@ def _bars(
         axes.plot([total, total], [y - 0.45, y + 0.45], color="black", linewidth=1.6)
     axes.axvline(0.0, color="black", linewidth=0.8)
     axes.set_ylim(len(words) - 0.4, -0.6)
-    axes.set_yticks(range(len(words)), [_label(word) for word in words], fontsize=9)
+    labels = [_label(word) for word in words]
+    axes.set_yticks(range(len(words)), labels, fontsize=9, **_AS_IT_IS)
     axes.tick_params(axis="x", labelsize=8)
     axes.tick_params(axis="y", length=0)
     axes.spines[["top", "left", "right"]].set_visible(False)
@@ -275,5 +279,5 @@ def _legend() -> list[Any]:
     return [
         Patch(color=_IGNORED, label="ignored"),
         Patch(color=_SEEN, label="seen"),
-        Line2D([], [], color="black", linestyle="", marker="|", markersize=11, label="together"),
+        Line2D([], [], color="black", linestyle="", marker="|", markersize=11, label="total"),
     ]

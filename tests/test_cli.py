@@ -209,9 +209,9 @@ def foreign(place, name):
         (["--translator", "FILE:words.txt"], "expected path to be a whole safetensors file"),
         (["--translator", "FOREIGN:other width"], "expected translator for the head's input"),
         (["--concepts", "FOREIGN:bytes.txt"], "line 1, column 1: byte 0x80 is no UTF-8"),
-        (["--concepts", "FOREIGN:bytes.csv"], 'a word or "group: word, word" a line, CSV with'),
+        (["--concepts", "FOREIGN:bytes.csv"], 'a word or "group: word, word" a line in .txt'),
         (["--concepts", "colours"], "to be a file, or among attributes, imagenet, .*got 'colours'"),
-        (["--concepts", "FOREIGN:other bank"], "of one encoder with the translator"),
+        (["--concepts", "FOREIGN:other bank"], "of the translator's encoder"),
         (["--concepts", "FILE:words.txt"], "--encoder MODEL:TAG, local-dir:FOLDER or tran"),
         (["--encoder", "ViT-B-32:openai"], "only with words, not with a saved bank"),
         (["--concepts", "FILE:words.txt", "--encoder", "ViT-B-3:openai"], "ViT-B-3"),
@@ -252,7 +252,7 @@ def test_the_cheapest_check_comes_first(place):
     assert "nothing, which does not exist" in result.stderr
     other = foreign(place, "other bank")
     result = analyze(place, "--model", "timm/resnet18", "--concepts", other)
-    assert "of one encoder with the translator" in result.stderr
+    assert "of the translator's encoder" in result.stderr
 
 
 @pytest.mark.parametrize(

@@ -14,6 +14,7 @@ from tiny_models import write_classifier
 
 from captum_sing import SING, ConceptBank, LinearTranslator, NullSpace
 from captum_sing.classifiers import load_classifier, load_image
+from captum_sing.cli.analyzing import as_seen
 from captum_sing.hooks import read_features
 
 AUTHORS = Path(__file__).parents[2] / "shared" / "data" / "authors"
@@ -55,15 +56,21 @@ def test_without_statistics_what_is_missing_is_said(place, tmp_path):
         assert set(image["words"]["red"]) == {"attribute_score"}
 
 
+def turned(pictures, folder, count=51):
+    """So many different pictures out of a few, in a folder and a deeper one."""
+    (folder / "deeper").mkdir(parents=True)
+    whole = []
+    for i in range(count):
+        picture = load_image(pictures[i % len(pictures)]).rotate(7 * i)
+        whole.append(folder / ("deeper" if i % 2 else "") / f"{i:02}.png")
+        picture.save(whole[-1])
+    return whole
+
+
 def test_reference_images_give_them(place, tmp_path):
     """The same as by hand, from those of the folder's images that are whole."""
     folder = tmp_path / "reference"
-    (folder / "deeper").mkdir(parents=True)
-    whole = []
-    for i, letter in enumerate("abc"):
-        picture = load_image(place / f"{letter}.png").rotate(10 * i)
-        whole.append(folder / ("deeper" if i else "") / f"{letter}.png")
-        picture.save(whole[-1])
+    whole = turned([place / f"{letter}.png" for letter in "abc"], folder)
     (folder / "broken.jpeg").write_bytes(b"no picture")
     translator = bare_translator(tmp_path, WIDTH)
     result = analyze(
@@ -71,9 +78,9 @@ def test_reference_images_give_them(place, tmp_path):
     )
     assert result.exit_code == 0, result.output
     said = on_one_line(result)
-    assert f"Statistics: of 3 images in {folder}, where 1 more could not be used; so few" in said
+    assert f"Statistics: of 51 images in {folder}, where 1 more could not be used; so few" in said
     found = numbers(tmp_path)
-    assert found["translator"]["reference"]["images"] == 3
+    assert found["translator"]["reference"]["images"] == 51
     assert "broken.jpeg" in found["translator"]["reference"]["left_out"][0]
 
     loaded = load_classifier(str(place / "model"))
@@ -91,15 +98,16 @@ def test_reference_images_give_them(place, tmp_path):
             assert image["words"][word]["ignored"] == pytest.approx(expected, rel=1e-3, abs=1e-3)
         assert [w["word"] for w in image["together"]["words"]] == list(few[i].words)
         assert image["together"]["explained"] == pytest.approx(few[i].explained, abs=1e-3)
-        assert "together explain" in said
+        assert "alone explain" in said or "together explain" in said
+    assert " common sd)" in said
 
 
 @pytest.mark.parametrize(
     ("files", "message"),
     [
         ({}, "with 0 other files"),
-        ({"a.png": b"nothing"}, "two readable images or more, got 0 in .*a.png: "),
-        ({"a.png": None}, "two readable images or more, got 1 in"),
+        ({"a.png": b"nothing"}, "50 readable images or more, got 0 in .*a.png: "),
+        ({"a.png": None}, "50 readable images or more, got 1 in"),
         (None, "expected .* folder"),
     ],
 )
@@ -116,6 +124,54 @@ def test_a_folder_that_gives_no_statistics(place, tmp_path, files, message):
     result = analyze(place, "--translator", bare_translator(tmp_path, WIDTH), "--reference", folder)
     assert result.exit_code == 1 and result.stderr.count("\n") == 1
     assert re.search(message, result.stderr), result.stderr
+
+
+def test_a_translator_with_statistics_keeps_them(place, tmp_path):
+    turned([place / "a.png"], tmp_path / "reference")
+    result = analyze(place, "--reference", tmp_path / "reference", output=tmp_path / "out")
+    assert result.exit_code == 1
+    assert "only for a translator without statistics, got one that has its own" in result.stderr
+    assert not (tmp_path / "out").exists()
+
+
+# --- pictures and their names -------------------------------------------------------------------
+
+
+def test_names_that_are_no_formula_and_distinguish(place, tmp_path):
+    for folder, name in (("cat", "price_$5^^_and_$6.png"), ("cat", "1.png"), ("dog", "1.png")):
+        (tmp_path / folder).mkdir(exist_ok=True)
+        (tmp_path / folder / name).write_bytes((place / "a.png").read_bytes())
+    images = sorted(tmp_path.glob("*/*.png"))
+    result = analyze(place, images=images, output=tmp_path / "out")
+    assert result.exit_code == 0, result.output
+    for name in ("price_$5^^_and_$6.png: ", "cat/1.png: ", "dog/1.png: "):
+        assert f"\n{name}" in result.output
+    assert {path.name for path in (tmp_path / "out").iterdir()} == {
+        "analysis.json", "analysis.png"
+    }  # fmt: skip
+
+
+def test_what_cannot_be_drawn_leaves_nothing_behind(place, tmp_path, monkeypatch):
+    from matplotlib.figure import Figure
+
+    def fails(*_, **__):
+        raise RuntimeError("no ink")
+
+    monkeypatch.setattr(Figure, "savefig", fails)
+    analyze(place, output=tmp_path / "out")
+    assert list((tmp_path / "out").iterdir()) == []
+
+
+def test_the_picture_is_drawn_as_the_model_saw_it(place):
+    loaded, picture = load_classifier(str(place / "model")), load_image(place / "a.png")
+    seen = as_seen(loaded.preprocess(picture), picture, loaded.preprocess)
+    steps = loaded.preprocess.transforms[:-1]  # but the normalisation
+    expected = picture
+    for step in steps:
+        expected = step(expected)
+    assert expected.dtype == torch.float32 and (seen - expected).abs().max() < 1e-5
+    unknown = as_seen(torch.full((3, 4, 4), 2.0), picture, torch.nn.Identity())
+    assert unknown is picture
 
 
 # --- what belongs together ----------------------------------------------------------------------
@@ -235,8 +291,9 @@ def random_weights(model, folder):
 def test_four_photographs_and_the_authors_translator(tmp_path):
     """The full path; with random weights the numbers mean nothing."""
     model = random_weights("tf_efficientnet_b0", tmp_path)
+    turned(sorted((AUTHORS / "samples").iterdir()), tmp_path / "reference", count=50)
     result = authors("tf_efficientnet_b0", "efficientnet", tmp_path, "--reference",
-                     AUTHORS / "samples")  # fmt: skip
+                     tmp_path / "reference")  # fmt: skip
     assert result.exit_code == 0, result.output
     found = numbers(tmp_path, ".")
     space = NullSpace.from_layer(model.classifier)
@@ -249,9 +306,8 @@ def test_four_photographs_and_the_authors_translator(tmp_path):
         assert image["logit_drift"]["null"] < 1e-5 < 1e-2 < image["logit_drift"]["random"]
     images = found["images"]
     assert all(len(image["ignored"]) == 5 and image["together"] for image in images)
-    # one of four images lies off their mean by 1.5 standard deviations at most
     totals = [w["seen"] + w["ignored"] for image in images for w in image["words"].values()]
-    assert 0.5 < max(totals) < 1.51
+    assert max(totals) > 0.5
     with Image.open(tmp_path / "analysis.png") as figure:
         assert figure.format == "PNG" and figure.height > figure.width
 

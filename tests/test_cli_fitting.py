@@ -111,7 +111,7 @@ def test_what_is_left_out_is_told_once(pictures: Path, tmp_path: Path) -> None:
         (["--layer", "haed"], "'haed'"),
         (["--device", "abacus"], "to be a device of this machine, got abacus"),
         (["--alpha", "-1"], "alpha"),
-        (["--limit", "2"], "two or more to hold out"),
+        (["--limit", "2"], "2 or more to hold out"),
     ],
 )
 def test_one_line_exit_code_one_and_nothing_written(

@@ -33,13 +33,15 @@ JSON = json.dumps(GROUPS)
     ("name", "content"),
     [
         ("a.txt", WORDS),
-        ("a", WORDS),  # any other ending is text
+        ("a.TXT", WORDS),
         ("a.txt", WORDS.replace("\n", "\r\n")),
         ("a.txt", "\ufeff" + WORDS),
         ("a.txt", "color: red,, green ,blue,\n sky\nplace:beach,forest\nsea"),
         ("a.csv", CSV),
         ("a.CSV", "\ufeff" + CSV.replace("\n", "\r\n")),
         ("a.csv", CSV.replace(",", ";")),  # as a German Excel writes it
+        ("a.tsv", CSV.replace(",", "\t")),
+        ("a.csv", CSV.replace(",", "\t")),
         ("a.csv", CSV.replace("word,group", " Group ,note,WORD").replace("red,color", "color,x,red")
          .replace(" green ,color", "color,,green").replace("blue,color", 'color,"a, b",blue')
          .replace("beach,place", "place,,beach").replace("forest,place", "place,,forest")
@@ -74,11 +76,23 @@ def test_a_list_and_lines_without_groups_form_one(tmp_path):
         ("a.txt", "red\ncaf\xe9".encode("latin-1"), r"line 2, column 4: byte 0xe9 is no UTF-8"),
         ("a.txt", b"red\n\xe9", r"line 2, column 1: byte 0xe9"),
         ("a.txt", "red\nblue".encode("utf-16"), r"line 1, column 1: byte 0xff is no UTF-8, so sa"),
+        ("a.txt", "word\tgroup\nred\tcolor", r"line 1, column 5: '\\t' stands in no list .*\.tsv"),
+        ("a.txt", "word,group\nred,color\nblue,color", r"line 1: commas stand only after a group"),
+        ("a.txt", "red, blue", "line 1: commas stand only after a group and its colon"),
+        ("a.txt", JSON, r"line 1, column 1: '{' stands in no list of words.*JSON as \.json"),
+        ("a.txt", "red\n - blue", r"line 2, column 1: ' -' stands in no list"),
+        ("a.txt", "# colors\nred\nblue", "line 1, column 1: '#' stands"),
+        ("a.txt", "http://x.y\nhttp://x.z", "line 1, column 5: '://' stands"),
+        ("a.txt", "red\nbl\x0bue", r"line 2, column 3: '\\x0b' stands"),
+        ("a.txt", "Color: red, blue\ncolor: green", "group 'color' is spelled 'Color' before"),
+        ("a.txt", "red\n" + "b" * 5000, "line 2, column 1: 5000 letters, where 200 are the most"),
+        ("a", "red\nblue", r"its ending is none of \.txt, \.csv, \.tsv, \.json"),
+        ("a.yaml", "red\nblue", "its ending is none of"),
         # CSV
         ("a.csv", "", r"line 1: the header is '', without the columns word and group"),
         ("a.csv", "word,group\n", "there is no word in it"),
         ("a.csv", "red,color\nblue,color\n", r"line 1: the header is 'red,color', without"),
-        ("a.csv", "word\tgroup\nred\tcolor\n", r"line 1: the header is 'word\\tgroup', without"),
+        ("a.csv", "word,group,word\nred,color,blue\n", "line 1: the header has the column word mo"),
         ("a.csv", "word,group\nred,color\nblue\n", r"line 3: 1 columns, where the header has 2"),
         ("a.csv", "word,group\nred, blue,color\n", r"line 2: 3 columns.* with a ',' in it stands"),
         ("a.csv", "group,word\ncolor,red\ncolor,\n", r"line 3, column 2: the word is empty"),
@@ -101,6 +115,10 @@ def test_a_list_and_lines_without_groups_form_one(tmp_path):
         ("a.json", '{"c": ["red", "x"], "c": ["red"]}', r"'red' again"),
         ("a.json", '{"color": ["red"]}', r'\["color"\]\[0\]: \'red\' is alone in group \'color\''),
         ("a.json", "[" * 100_000, "lists in lists without end"),
+        ("a.json", f"[{'9' * 5000}]", "numbers are no words: Exceeds the limit"),
+        ("a.json", '["red", "\\ud800"]', r"word 2: '\\ud800' is no letter"),
+        ("a.json", '["red", "bl\\u0000ue"]', r"word 2: '\\x00' is no letter"),
+        ("a.json", '{"\\ud800": ["red", "blue"]}', r"'\\ud800' is no letter"),
     ],
 )
 def test_what_is_wrong_is_told_by_its_place(name, content, message, tmp_path):
@@ -113,8 +131,9 @@ def test_a_file_that_is_not_there(tmp_path):
     for path in (tmp_path / "a.csv", tmp_path / "b" / "a.json"):
         with pytest.raises(SINGFileError, match=rf"got {path}: No such file or directory\. Write"):
             read_words(path)
+    (tmp_path / "folder.txt").mkdir()
     with pytest.raises(SINGFileError, match="Is a directory"):
-        read_words(tmp_path)
+        read_words(tmp_path / "folder.txt")
 
 
 class TestConcepts:
@@ -150,10 +169,12 @@ class TestConcepts:
 
     def test_neither_file_nor_vocabulary(self, tmp_path, monkeypatch):
         monkeypatch.chdir(tmp_path)
-        for given, named in (("colours", "'colours'"), ("colors,x,y", "'x', 'y'"), ("", "''")):
-            with pytest.raises(
-                SINGNameError, match=rf"attributes, imagenet, .*, got {named}\. Che"
-            ):
+        for given, named in (
+            ("colours", r"'colours'\. The nearest is colors"),
+            ("colors,x,y", r"'x', 'y'\. Check the path"),
+            ("", r"''\. Check"),
+        ):
+            with pytest.raises(SINGNameError, match=rf"attributes, imagenet, .*, got {named}"):
                 read_concepts([given])
         (tmp_path / "colors").mkdir()  # a folder of that name is not meant
         assert read_concepts(["colors"]) == load_vocabulary("colors")

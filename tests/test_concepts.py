@@ -82,6 +82,11 @@ class TestPrompts:
             ConceptBank.from_prompts({"red": ["red"], "blue": []}, encoder)
         with pytest.raises(SINGValueError, match=r"one word in \['words'\]"):
             ConceptBank.from_prompts({"red": ["red"]}, encoder)
+        one = ConceptBank.from_prompts({"red": "something red", "blue": ["blue"]}, encoder)
+        listed = ConceptBank.from_prompts({"red": ["something red"], "blue": ["blue"]}, encoder)
+        assert torch.equal(one.embeddings, listed.embeddings)
+        with pytest.raises(SINGTypeError, match="expected prompts to be text, got 1"):
+            ConceptBank.from_prompts({"red": [1], "blue": ["blue"]}, encoder)
 
 
 class TestGroups:

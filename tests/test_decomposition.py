@@ -148,6 +148,13 @@ class TestProperties:
         assert together == decompose(self.vectors, RANDOM)
         assert together == [decompose(vector[None], RANDOM)[0] for vector in self.vectors]
 
+    def test_a_word_dropped_on_the_way_costs_no_other_its_place(self) -> None:
+        """As many words as are asked for, although the path drops some; and in silence."""
+        shared = normal(10, 16, seed=1).repeat(10, 1)
+        bank = bank_of(normal(100, 16, seed=8) + 2 * shared, 5)
+        found = decompose(normal(40, 16, seed=9), bank, max_words=8, penalty=0.0)
+        assert np.mean([len(one.words) for one in found]) > 7.3
+
     def test_opposite_words_are_never_both_needed(self) -> None:
         for sign in (1, -1):
             vector = sign * ORTHOGONAL.directions[:1].double()
@@ -167,7 +174,8 @@ class TestProperties:
 
     def test_reads_as_a_sentence(self) -> None:
         found = Decomposition(("red", "big"), (4.0, 1.0), 0.68, 5.0)
-        assert str(found) == "red (0.80), big (0.20) together explain 68%"
+        assert str(found) == "red, big together explain 68%"
+        assert str(Decomposition(("red",), (4.0,), 0.93, 5.0)) == "red alone explains 93%"
 
 
 @pytest.mark.parametrize(
@@ -177,6 +185,7 @@ class TestProperties:
         (torch.zeros(256), {}, r"got \(256,\)"),
         (torch.full((1, 256), torch.nan), {}, "finite, got NaN"),
         (torch.zeros(1, 256), {"max_words": 0}, "got 0 and 0.1"),
+        (torch.zeros(1, 256), {"max_words": 2.5}, "a whole number of at least 1.*got 2.5"),
         (torch.zeros(1, 256), {"penalty": 1.5}, "got 5 and 1.5"),
         (torch.zeros(1, 256), {"penalty": math.nan}, "got 5 and nan"),
     ],

@@ -65,7 +65,7 @@ def test_evidence_that_would_read_zero_is_not_shown(descriptions: Descriptions) 
 
 def test_a_word_carries_its_numbers(descriptions: Descriptions) -> None:
     first = descriptions[0].ignored[0]
-    assert first == ("red", "color", pytest.approx(1.5), pytest.approx(0.1), -10.0)
+    assert first == ("red", "color", pytest.approx(1.5), pytest.approx(0.1), -10.0, "sd")
     assert str(first) == "red (+1.5 of +1.6 sd)"
 
 
@@ -170,6 +170,7 @@ def test_becomes_json(descriptions: Descriptions) -> None:
         "ignored": pytest.approx(1.5),
         "seen": pytest.approx(0.1),
         "attribute_score": -10.0,
+        "unit": "sd",
     }
     assert broken[0].to_dict()["ignored"][0]["attribute_score"] is None
     whole = descriptions.to_dicts()[0]

@@ -7,7 +7,18 @@ import pytest
 import torch
 from torch import Tensor
 
-from captum_sing import ConceptBank, LinearTranslator, NullSpace, TranslatorFitter
+from captum_sing import SING, ConceptBank, LinearTranslator, NullSpace, TranslatorFitter
+from captum_sing.demo import (
+    CLASSIFIERS,
+    FACTORS,
+    load_classifier,
+    load_concepts,
+    load_encoder,
+    load_translator,
+    sample_scenes,
+)
+from captum_sing.demo.tail import Tail, backbone_features
+from captum_sing.demo.world import encode_scenes
 from captum_sing.errors import SINGRuntimeError
 from captum_sing.evidence import describe, split_evidence
 from captum_sing.testing import ToyEncoder, ToyHead, toy_heads
@@ -168,3 +179,64 @@ def test_scores_of_a_batch_equal_slow_ones(
             assert float(described.centred_attribute_score[i, t]) == pytest.approx(
                 centred, abs=1e-4
             )
+
+
+NECKS = [name for name, about in CLASSIFIERS.items() if about.necked and about.planted]
+
+
+@pytest.fixture(scope="module")
+def world():
+    """Reference images, others, and both in the two backbones' features."""
+    scenes, reference = sample_scenes(200, seed=20261101), sample_scenes(300, seed=20261102)
+    encoder = load_encoder()
+    backbones = {CLASSIFIERS[name].architecture: load_classifier(name) for name in NECKS}
+    features = {
+        kind: [backbone_features(model, part.images) for part in (scenes, reference)]
+        for kind, model in backbones.items()
+    }
+    return scenes, features, encode_scenes(encoder, reference.images), load_concepts(encoder)
+
+
+@pytest.mark.parametrize("with_embeddings", [True, False])
+@pytest.mark.parametrize("name", NECKS)
+def test_statistics_given_later_name_the_own_word(name, with_embeddings, world) -> None:
+    """A translation's own spread would not: ridge shrinks what it cannot translate."""
+    scenes, features, embeddings, concepts = world
+    about, tail = CLASSIFIERS[name], Tail(load_classifier(name))
+    fitted = load_translator(name)
+    bare = LinearTranslator(fitted.weight, torch.zeros(fitted.feature_dim), fitted.bias)
+    images, reference = features[about.architecture]
+    with torch.no_grad():
+        reference = tail.neck(reference)
+    known = bare.with_statistics(reference, embeddings if with_embeddings else None)
+    found = SING(tail, "head", known, concepts).attribute(images).descriptions
+    own = torch.stack(
+        [
+            torch.tensor(concepts.indices([FACTORS[factor][i] for i in scenes.labels[factor]]))
+            for factor in about.planted
+        ]
+    )
+    assert (found.ignored.argmax(dim=1) == own).any(dim=0).double().mean() >= 0.95
+    unit = "sd" if with_embeddings else "common sd"
+    assert f" {unit})" in str(found[0]) and not found.notes
+
+
+def test_one_unit_keeps_the_ranking_of_the_inner_products(space, features, tmp_path) -> None:
+    map_ = LinearTranslator(gaussian(E, space.width), torch.zeros(space.width), torch.zeros(E))
+    known = map_.with_statistics(gaussian(N, space.width) + 3.0)
+    null_part = space.project(features - known.mean)
+    raw = null_part @ known.pull_back(BANK.directions)
+    root = known.spread(BANK.directions).square().mean().sqrt()
+    for one in (known, LinearTranslator.load(known.save(tmp_path / "t", covariance=False))):
+        _, ignored = split_evidence(features, null_part, one, BANK)
+        torch.testing.assert_close(ignored * root, raw, rtol=1e-4, atol=1e-6)
+
+
+def test_few_reference_images_are_told(space, features) -> None:
+    map_ = LinearTranslator(gaussian(E, space.width), torch.zeros(space.width), torch.zeros(E))
+    for count, notes in ((49, ("The statistics are of 49 images: so few rank words by noise.",)),
+                         (50, ())):  # fmt: skip
+        known = map_.with_statistics(gaussian(count, space.width))
+        assert known.facts["reference_images"] == count
+        found = describe(features, features, features, known, BANK, **FACTS)
+        assert found.notes == notes

@@ -25,6 +25,19 @@ from captum_sing.prompts import (
         ("a {}", "european", "a european"),
         ("{}", "ice", "ice"),
         ("a photo of {}", "an owl", "a photo of an owl"),
+        ("a photo of a {}", "an owl", "a photo of an owl"),
+        ("a photo of a {}", "two owls", "a photo of two owls"),
+        ("a photo of a {}", "in water", "a photo of something in water"),
+        ("a photo of an {}", "cat", "a photo of a cat"),
+        ("A {}", "owl", "An owl"),
+        ("a {}", "x-ray", "an x-ray"),
+        ("a {}", "hourglass", "an hourglass"),
+        ("a {}", "LED lamp", "an LED lamp"),
+        ("a {}", "U-turn", "a U-turn"),
+        ("a {}", "T-shirt", "a T-shirt"),
+        ("a {}", "unimportant one", "an unimportant one"),
+        ("a {}", "unicorn", "a unicorn"),
+        ("a {}", "Apple", "an Apple"),
     ],
 )
 def test_an_article_agrees_with_its_word(template: str, word: str, prompt: str) -> None:
@@ -36,6 +49,9 @@ def test_each_word_has_the_prompts_of_its_group() -> None:
     prompts = in_templates(groups, {"color": ("a {} thing", "{}")})
     assert prompts["red"] == ["a red thing", "red"] and prompts["blue"] == ["a blue thing", "blue"]
     assert prompts["big"] == [template.replace("{}", "big") for template in DEFAULT_TEMPLATES]
+    own = in_templates({"mine": ("orange", "in water")}, None)
+    assert own["orange"][1] == "a photo of an orange."
+    assert own["in water"][1] == "a photo of something in water."
     assert in_templates(groups, "see {}")["small"] == ["see small"]
 
 

@@ -213,6 +213,25 @@ class TestDescriptions:
             boxes = [label.get_window_extent() for label in axes.get_yticklabels()]
             assert all(low.y1 <= high.y0 + 1 for high, low in pairwise(boxes))
 
+    def test_no_name_is_a_formula(self, descriptions):
+        """Two $ are two $, in every text that comes from outside."""
+        odd = "price_$5^^_and_$6.png"
+        bank = ConceptBank(
+            (odd, *NAMES[1:]),
+            descriptions.concepts.embeddings,
+            {"$a_$b^^": (odd, *NAMES[1:3]), "place": NAMES[3:]},
+        )
+        drawn(visualize_descriptions(replace(descriptions, concepts=bank), titles=[odd] * 3))
+        drawn(visualize_pictures({odd: [picture(0)]}, [odd], captions={odd: [odd]}))
+
+    def test_the_unit_is_said(self, descriptions):
+        def label(descriptions):
+            return "".join(axes.get_xlabel() for axes in visualize_descriptions(descriptions).axes)
+
+        assert label(descriptions) == "evidence, in standard deviations of the reference images"
+        common = replace(descriptions, evidence=descriptions.evidence._replace(unit="common sd"))
+        assert "one standard deviation for all words" in label(common)
+
     def test_colors_differ_in_lightness(self, descriptions):
         handles = visualize_descriptions(descriptions).legends[0].get_patches()
         one, other = (np.dot(to_rgb(h.get_facecolor()), (0.2126, 0.7152, 0.0722)) for h in handles)

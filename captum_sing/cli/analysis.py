@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from io import BytesIO
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-import torch
 from rich.console import Console
 from rich.table import Column, Table
 from rich.text import Text
@@ -19,17 +19,13 @@ from captum_sing import __version__
 from captum_sing.classifiers import LoadedClassifier
 from captum_sing.decomposition import Decomposition
 from captum_sing.descriptions import Descriptions, number
-from captum_sing.errors import SINGValueError, expected
 from captum_sing.files import write_whole
 from captum_sing.null_space import NullSpace
 from captum_sing.translator import LinearTranslator
 from captum_sing.verification import Verification
-from captum_sing.visualization import visualize_descriptions
+from captum_sing.visualization import Picture, visualize_descriptions
 
-if TYPE_CHECKING:
-    from PIL import Image
-
-__all__ = ["Analysis", "device_of"]
+__all__ = ["Analysis", "shortest"]
 
 _FIGURED = 12  # images in the figure
 _ENOUGH = 200  # reference images
@@ -41,7 +37,8 @@ class Analysis:
     """What was found in each picture, and with what.
 
     Attributes:
-        pictures (dict of str to PIL.Image.Image): by file name, B of them.
+        pictures (mapping of str to picture): by file name, B of them, as the model saw them where
+            its preprocessing tells how to show that.
         classifier (LoadedClassifier): the model.
         translator (LinearTranslator): its translator.
         layers (sequence of str): the names of its head, or of the heads that it averages.
@@ -53,7 +50,7 @@ class Analysis:
         reference (dict, optional): the images that gave the translator its statistics.
     """
 
-    pictures: dict[str, Image.Image]
+    pictures: Mapping[str, Picture]
     classifier: LoadedClassifier
     translator: LinearTranslator
     layers: Sequence[str]
@@ -78,7 +75,12 @@ class Analysis:
         share, number = self.probabilities[index].max(dim=0)
         names = self.classifier.class_names
         name = f"class {int(number)}" if names is None else names[int(number)].split(",")[0]
-        return f"{name}, {float(share):.2g}"
+        return f"{name}, {'>99.9%' if share > 0.999 else f'{float(share):.1%}'}"
+
+    @cached_property
+    def names(self) -> list[str]:
+        """What tells the pictures apart."""
+        return shortest(self.pictures)
 
     def to_dict(self) -> dict[str, Any]:
         """Every number, in the types that JSON holds; None where there is no finite number."""
@@ -147,9 +149,9 @@ class Analysis:
         table = Table(Column("image", overflow="fold"), Column("prediction", overflow="fold"))
         for column in ("IS", "energy ignored", "drift: null", "random"):
             table.add_column(column, justify="right")
-        for i, name in enumerate(self.pictures):
+        for i, name in enumerate(self.names):
             table.add_row(
-                Text(Path(name).name),
+                Text(name),
                 Text(self.prediction(i)),
                 f"{float(self.descriptions.image_score[i]):.1f}°",
                 f"{float(self.descriptions.null_energy[i]):.0%}",
@@ -157,9 +159,9 @@ class Analysis:
                 f"{float(self.drift.random[i]):.1e}",
             )
         console.print(table)
-        for i, (name, description) in enumerate(zip(self.pictures, self.descriptions, strict=True)):
+        for i, (name, description) in enumerate(zip(self.names, self.descriptions, strict=True)):
             said = f"{description}{self._said_together(i)}"
-            text = Text.assemble((f"{Path(name).name}: ", "bold"), said)
+            text = Text.assemble((f"{name}: ", "bold"), said)
             console.print(text, soft_wrap=True)
         if len(self.pictures) > _FIGURED:
             console.print(f"The figure shows the first {_FIGURED} images.")
@@ -193,42 +195,41 @@ class Analysis:
         found = self.together[index]
         if found is None or not found.words:
             return ""
-        whole = float(self.descriptions.translation_energy[index])
-        return f" Of what is ignored in its translation ({whole:.0%} of the whole), {found}."
+        return f" Of what is ignored in its translation, {found}."
 
     def save(self, folder: Path) -> list[Path]:
         """Write ``analysis.json`` and ``analysis.png``, each whole or not at all."""
         text = json.dumps(self.to_dict(), indent=1, allow_nan=False)
-        names = list(self.pictures)[:_FIGURED]
         figure = visualize_descriptions(
             self.descriptions[:_FIGURED],
-            [self.pictures[name] for name in names],
-            [f"{Path(name).name}\n{self.prediction(i)}" for i, name in enumerate(names)],
+            list(self.pictures.values())[:_FIGURED],
+            [f"{name}\n{self.prediction(i)}" for i, name in enumerate(self.names[:_FIGURED])],
         )
+        drawn = BytesIO()  # before anything is written: both files are new, or none
+        figure.savefig(drawn, format="png", dpi=130)
         return [
             write_whole(folder / "analysis.json", lambda p: p.write_text(text, encoding="utf-8")),
-            write_whole(
-                folder / "analysis.png", lambda p: figure.savefig(p, format="png", dpi=130)
-            ),
+            write_whole(folder / "analysis.png", lambda p: p.write_bytes(drawn.getvalue())),
         ]
 
 
-def device_of(name: str) -> torch.device:
-    """A device that this machine has.
+def shortest(paths: Iterable[str]) -> list[str]:
+    """The last parts of each path, as many as no other path ends with.
 
-    Raises:
-        SINGValueError: it has none of that name.
+    Example::
+
+        >>> shortest(["a/cat/1.png", "a/dog/1.png", "a/2.png"])
+        ['cat/1.png', 'dog/1.png', '2.png']
     """
-    try:
-        return torch.empty(0, device=name).device
-    except (RuntimeError, AssertionError) as error:
-        reason = str(error).splitlines()[0].rstrip(".")
-        raise SINGValueError(
-            expected(
-                "captum-sing",
-                "--device",
-                "to be a device of this machine",
-                f"{name} ({reason})",
-                "Leave it out for the CPU",
-            )
-        ) from error
+    parts = [Path(path).parts for path in paths]
+    return [
+        next(
+            (
+                str(Path(*own[-n:]))
+                for n in range(1, len(own))
+                if sum(other[-n:] == own[-n:] for other in parts) == 1
+            ),
+            str(Path(*own)),
+        )
+        for own in parts
+    ]

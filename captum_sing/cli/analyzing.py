@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from captum_sing.classifiers import LoadedClassifier
 from captum_sing.cli.analysis import Analysis
@@ -20,14 +20,17 @@ from captum_sing.linear import LinearHead
 from captum_sing.null_space import NullSpace
 from captum_sing.sing import SING
 from captum_sing.translator import LinearTranslator
+from captum_sing.visualization import Picture
 
 if TYPE_CHECKING:
     from PIL import Image
 
-__all__ = ["analyze_pictures", "reference_statistics"]
+__all__ = ["analyze_pictures", "as_seen", "check_reference", "reference_statistics"]
 
 _WHERE = "captum-sing analyze"
 _BATCH = 32
+_ROUNDING = 1e-3
+_FEWEST = 50  # reference images; fewer rank noise
 
 
 def analyze_pictures(
@@ -73,6 +76,7 @@ def analyze_pictures(
     sing = SING(model, layer, translator, concepts, null_space=given)
     facts = None
     if reference is not None:
+        check_reference(translator)
         translator, facts = reference_statistics(translator, classifier, heads, reference)
         sing = SING(model, layer, translator, concepts, null_space=given)
     descriptions = sing.attribute(
@@ -82,7 +86,10 @@ def analyze_pictures(
     with torch.no_grad():
         logits = torch.cat([logits_of(model(part)) for part in batch.split(_BATCH)])
     return Analysis(
-        dict(pictures),
+        {
+            name: as_seen(tensor, picture, classifier.preprocess)
+            for tensor, (name, picture) in zip(batch.cpu(), pictures.items(), strict=True)
+        },
         classifier,
         translator,
         layers,
@@ -95,6 +102,43 @@ def analyze_pictures(
     )
 
 
+def check_reference(translator: LinearTranslator) -> None:
+    """Reference images are for a translator without statistics.
+
+    Raises:
+        SINGValueError: it has its own, those of the images that it was fitted on.
+    """
+    if translator.has_statistics:
+        raise SINGValueError(
+            expected(
+                _WHERE,
+                "--reference",
+                "only for a translator without statistics",
+                "one that has its own",
+                "Leave it out",
+            )
+        )
+
+
+def as_seen(tensor: Tensor, picture: Image.Image, preprocess: Any) -> Picture:
+    """What the model saw of a picture, without the normalisation; else the picture itself.
+
+    Args:
+        tensor (Tensor): the preprocessed picture, shape (3, H, W).
+        picture (PIL.Image.Image): what it was made of.
+        preprocess (callable): what made it; its mean and standard deviation are looked up.
+    """
+    processor = getattr(preprocess, "processor", None)
+    mean, std = getattr(processor, "image_mean", None), getattr(processor, "image_std", None)
+    for step in (preprocess, *getattr(preprocess, "transforms", ())):
+        mean, std = getattr(step, "mean", mean), getattr(step, "std", std)
+    if mean is not None and std is not None:
+        mean, std = (torch.as_tensor(value).cpu().float().view(-1, 1, 1) for value in (mean, std))
+        tensor = tensor * std + mean
+    shown = len(tensor) == 3 and -_ROUNDING <= tensor.min() <= tensor.max() <= 1 + _ROUNDING
+    return tensor.clamp(0, 1) if shown else picture
+
+
 def reference_statistics(
     translator: LinearTranslator,
     classifier: LoadedClassifier,
@@ -105,7 +149,7 @@ def reference_statistics(
 
     Raises:
         SINGFileError: no folder, or no pictures in it.
-        SINGValueError: fewer than two that can be read.
+        SINGValueError: fewer than fifty that can be used: these would rank words by noise.
     """
     device = next(classifier.model.parameters()).device
     features, left_out = [], []
@@ -117,12 +161,12 @@ def reference_statistics(
             images = batch.tensors["preprocess"].to(device)
             features.append(read_features(classifier.model, heads, images).flatten(1).cpu())
     count = sum(map(len, features))
-    if count < 2:
+    if count < _FEWEST:
         raise SINGValueError(
             expected(
                 _WHERE,
                 "--reference",
-                "with two readable images or more",
+                f"with {_FEWEST} readable images or more",
                 f"{count} in {folder}" + (f" ({left_out[0]})" if left_out else ""),
                 "Give images such as those the model was trained on, some hundreds at best",
             )

@@ -114,8 +114,9 @@ def analyze(
         typer.Option(
             metavar="NAMES|FILE",
             help="Built-in words, such as colors,textures,imagenet (all attributes if none are "
-            "given); a file of words (text, CSV, JSON); or a saved ConceptBank. May be given "
-            "several times.",
+            "given); a file of words: .txt with [bold]group: word, word[/bold] a line, .csv or "
+            ".tsv with columns word and group, .json with {group: \\[words]}; or a saved "
+            "ConceptBank. May be given several times.",
         ),
     ] = None,
     encoder: Annotated[
@@ -129,7 +130,8 @@ def analyze(
         Path | None,
         typer.Option(
             metavar="DIR",
-            help="A folder of images, for the statistics of a translator that has none.",
+            help="A folder of 50 images or more, better hundreds, for the statistics of a "
+            "translator that has none.",
         ),
     ] = None,
     baseline: Annotated[
@@ -153,17 +155,18 @@ def analyze(
     """What the head of your own model ignores in your own images.
 
     Prints a description of each, and writes [bold]analysis.json[/bold] and
-    [bold]analysis.png[/bold], and the words' embeddings for the next time. With a demo/NAME model,
+    [bold]analysis.png[/bold], with each picture as the model saw it, and the words' embeddings for
+    the next time. With a demo/NAME model,
     nothing else is needed.
     """
     if target is not None and energy is not None:
         raise typer.BadParameter("--target and --energy are two null spaces: give one of them")
 
     from captum_sing.classifiers import find_classifier, load_image
-    from captum_sing.cli.analysis import device_of
-    from captum_sing.cli.analyzing import analyze_pictures
+    from captum_sing.cli.analyzing import analyze_pictures, check_reference
     from captum_sing.cli.words import load_meaning
     from captum_sing.datasets import Pictures
+    from captum_sing.devices import device_of
     from captum_sing.files import made
 
     pictures = {str(path): load_image(path) for path in images}
@@ -174,9 +177,11 @@ def analyze(
         if reference is not None:
             Pictures.of(reference)  # refuses a folder without images
         meaning = load_meaning(source, translator, concepts or (), encoder)
-    folder = made(output)
+        if reference is not None:
+            check_reference(meaning.translator)
     with console.status(f"Loading {source}"):
         classifier = source.load(place)
+    folder = made(output)
     with console.status("Analysing"):
         analysis = analyze_pictures(
             pictures,
@@ -229,7 +234,11 @@ def fit_translator(
         ),
     ] = None,
     alpha: Annotated[
-        str, typer.Option(metavar="NUMBER|cv", help="The penalty; cv is cross-validation.")
+        str,
+        typer.Option(
+            metavar="NUMBER|cv",
+            help="The penalty; cv is cross-validation, which tears near-duplicates apart.",
+        ),
     ] = "cv",
     held_out: Annotated[
         float, typer.Option(min=0.0, max=0.5, help="Share of the pictures that judge the result.")

@@ -11,11 +11,12 @@ from typing import Literal
 from rich.console import Console
 
 from captum_sing.classifiers import find_classifier
-from captum_sing.cli.analysis import device_of
 from captum_sing.cli.encoders import encoder_of
 from captum_sing.datasets import Pictures
+from captum_sing.devices import device_of
 from captum_sing.errors import SINGFileError, expected
 from captum_sing.fitting import FitReport, fit_translator
+from captum_sing.fitting.fit import check_settings
 
 __all__ = ["check_output", "fit_from_folder"]
 
@@ -49,6 +50,7 @@ def fit_from_folder(
     """
     check_output(output)
     pictures = Pictures.of(images, limit=limit, seed=seed)
+    check_settings(pictures, alpha, held_out, seed)
     source = find_classifier(model, checkpoint)
     place = device_of(device)
     console = Console()

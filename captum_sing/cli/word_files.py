@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -13,6 +14,11 @@ from captum_sing.errors import SINGFileError, expected
 from captum_sing.prompts import UNGROUPED
 
 __all__ = ["WORD_FILES", "read_words"]
+
+
+_LONGEST = 200  # letters of a word; CLIP reads some 70 words
+_NO_LETTER = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
+_NO_TEXT = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]|^\s*[#\-{\[]|://")
 
 
 class _Entry(NamedTuple):
@@ -29,9 +35,9 @@ def read_words(path: Path) -> dict[str, tuple[str, ...]]:
     r"""Words in groups.
 
     ================ =========================================================================
-    ``.csv``         columns ``word`` and ``group`` by a header, between commas or semicolons
+    ``.txt``         a word, or ``group: word, word, ...``, a line
+    ``.csv, .tsv``   columns ``word`` and ``group`` by a header, between commas, semicolons or tabs
     ``.json``        ``{"group": ["word", ...], ...}``, or ``["word", ...]``
-    any other        text: a word, or ``group: word, word, ...``, a line
     ================ =========================================================================
 
     Words without a group form one of their own. All files are UTF-8, with or without a mark.
@@ -44,7 +50,9 @@ def read_words(path: Path) -> dict[str, tuple[str, ...]]:
             case; a group has one word alone; there are none. The line and column are told.
     """
     try:
-        read = WORD_FILES.get(path.suffix.lower(), _from_text)
+        read = WORD_FILES.get(path.suffix.lower())
+        if read is None:
+            raise _Wrong(f"its ending is none of {', '.join(WORD_FILES)}")
         return _grouped(list(read(_text_of(path))))
     except (OSError, _Wrong) as error:
         reason = getattr(error, "strerror", None) or str(error)
@@ -54,8 +62,8 @@ def read_words(path: Path) -> dict[str, tuple[str, ...]]:
                 "--concepts",
                 "to hold two words or more of each group, each once",
                 f"{path}: {reason}",
-                'Write a word or "group: word, word" a line, CSV with the columns word and group, '
-                'or JSON {"group": ["word", ...]}',
+                'Write a word or "group: word, word" a line in .txt, columns word and group in '
+                '.csv or .tsv, or {"group": ["word", ...]} in .json',
             )
         ) from error
 
@@ -78,15 +86,24 @@ def _grouped(entries: list[_Entry]) -> dict[str, tuple[str, ...]]:
     if not entries:
         raise _Wrong("there is no word in it")
     first: dict[str, str] = {}
+    spelled: dict[str, str] = {}
     groups: dict[str, list[_Entry]] = {}
     for entry in entries:
         if not entry.word or not entry.group:
             raise _Wrong(f"{entry.place}: the {'group' if entry.word else 'word'} is empty")
+        for text in (entry.word, entry.group):
+            if len(text) > _LONGEST:
+                raise _Wrong(f"{entry.place}: {len(text)} letters, where {_LONGEST} are the most")
+            if odd := _NO_LETTER.search(text):
+                raise _Wrong(f"{entry.place}: {odd[0]!a} is no letter")
         key = entry.word.casefold()
         if key in first:
             raise _Wrong(f"{entry.place}: {entry.word!r} again, after {first[key]}")
         first[key] = entry.place
-        groups.setdefault(entry.group, []).append(entry)
+        name = spelled.setdefault(entry.group.casefold(), entry.group)
+        if name != entry.group:
+            raise _Wrong(f"{entry.place}: group {entry.group!r} is spelled {name!r} before")
+        groups.setdefault(name, []).append(entry)
     for name, members in groups.items():
         if len(members) == 1:
             raise _Wrong(
@@ -97,8 +114,15 @@ def _grouped(entries: list[_Entry]) -> dict[str, tuple[str, ...]]:
 
 
 def _from_text(text: str) -> Iterator[_Entry]:
-    for number, line in enumerate(text.splitlines(), start=1):
+    for number, line in enumerate(re.split(r"\r\n|\r|\n", text), start=1):
+        if odd := _NO_TEXT.search(line):
+            raise _Wrong(
+                f"line {number}, column {odd.start() + 1}: {odd[0]!a} stands in no list of "
+                "words; a table is saved as .csv or .tsv, JSON as .json"
+            )
         name, colon, words = line.partition(":")
+        if "," in name:
+            raise _Wrong(f"line {number}: commas stand only after a group and its colon")
         start = len(name) + 1 if colon else 0
         if colon and not words.strip():
             raise _Wrong(f"line {number}, column {start + 1}: no word after the colon")
@@ -112,12 +136,14 @@ def _from_text(text: str) -> Iterator[_Entry]:
 
 def _from_csv(text: str) -> Iterator[_Entry]:
     header = (text.splitlines() or [""])[0]
-    delimiter = ";" if header.count(";") > header.count(",") else ","
+    delimiter = max(",;\t", key=header.count)
     rows = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
     try:
         columns = [name.strip().lower() for name in next(rows, [])]
         if not {"word", "group"} <= set(columns):
             raise _Wrong(f"line 1: the header is {header!r}, without the columns word and group")
+        if twice := [name for name in ("word", "group") if columns.count(name) > 1]:
+            raise _Wrong(f"line 1: the header has the column {twice[0]} more than once")
         for row in rows:
             if not any(value.strip() for value in row):
                 continue
@@ -142,6 +168,8 @@ def _from_json(text: str) -> Iterator[_Entry]:
         found = json.loads(text, object_pairs_hook=_Object)
     except json.JSONDecodeError as error:
         raise _Wrong(f"line {error.lineno}, column {error.colno}: {error.msg}") from error
+    except ValueError as error:
+        raise _Wrong(f"numbers are no words: {str(error).partition(';')[0]}") from error
     except RecursionError as error:
         raise _Wrong("lists in lists without end") from error
     for name, words in found if isinstance(found, _Object) else [("", found)]:
@@ -151,13 +179,14 @@ def _from_json(text: str) -> Iterator[_Entry]:
         for number, word in enumerate(words):
             place = f"{where}[{number}]" if name else f"word {number + 1}"
             if not isinstance(word, str):
-                raise _Wrong(f"{place}: {json.dumps(word)} is no word")
+                raise _Wrong(f"{place}: {json.dumps(word)[:_LONGEST]} is no word")
             yield _Entry(word.strip(), name.strip() or UNGROUPED, place)
 
 
 WORD_FILES: dict[str, Callable[[str], Iterator[_Entry]]] = {
-    ".csv": _from_csv,
-    ".json": _from_json,
     ".txt": _from_text,
+    ".csv": _from_csv,
+    ".tsv": _from_csv,
+    ".json": _from_json,
 }
-"""Ending -> what reads it; text is also what any other ending is taken for."""
+"""Ending -> what reads it."""

@@ -15,6 +15,7 @@ from captum_sing.errors import SINGNameError, SINGValueError, expected
 from captum_sing.prompts import in_templates
 from captum_sing.translator import LinearTranslator
 from captum_sing.vocabularies import Vocabulary, load_vocabulary, names
+from captum_sing.vocabularies.loading import nearest
 
 __all__ = ["EVERYDAY", "Meaning", "load_meaning", "read_concepts"]
 
@@ -141,7 +142,7 @@ def _read(given: str) -> ConceptBank | Vocabulary:
             "--concepts",
             f"to be a file, or among {', '.join(names())}",
             ", ".join(map(repr, unknown)),
-            "Check the path or the spelling",
+            nearest(unknown[0]) or "Check the path or the spelling",
         )
     )
 

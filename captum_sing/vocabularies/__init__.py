@@ -1,6 +1,8 @@
-"""Built-in words in groups that exclude each other, with prompts in a grammar that suits each.
+"""Built-in words in groups that tell them apart, with prompts in a grammar that suits each.
 
-Some five hundred attributes of pictures, and ImageNet's thousand classes.
+Some four hundred attributes of pictures, and ImageNet's thousand classes. Words of most groups are
+alternatives, of which one is true; the others, such as parts and overlays, only contrast their
+words (see :mod:`captum_sing.vocabularies.attributes`).
 
 Example::
 

@@ -6,12 +6,12 @@ import difflib
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from captum_sing.errors import SINGNameError, SINGValueError, expected
-from captum_sing.prompts import with_article
+from captum_sing.errors import SINGNameError, SINGTypeError, SINGValueError, expected
+from captum_sing.prompts import in_templates
 from captum_sing.vocabularies.attributes import ATTRIBUTES
 from captum_sing.vocabularies.imagenet import GROUP, imagenet_prompts
 
-__all__ = ["Vocabulary", "load_vocabulary", "names"]
+__all__ = ["Vocabulary", "load_vocabulary", "names", "nearest"]
 
 _ALL, _IMAGENET = "attributes", "imagenet"
 
@@ -22,8 +22,9 @@ class Vocabulary:
 
     Attributes:
         prompts (dict of str to tuple of str): word -> its prompts.
-        groups (dict of str to tuple of str): group -> its words, of which one at most is true of
-            most pictures; every word is in one group.
+        groups (dict of str to tuple of str): group -> its words, which are told apart; every word
+            is in one group. Which groups are of alternatives, of which one is true, is in
+            :mod:`captum_sing.vocabularies.attributes`.
     """
 
     prompts: dict[str, tuple[str, ...]]
@@ -33,6 +34,12 @@ class Vocabulary:
 def names() -> tuple[str, ...]:
     """What :func:`load_vocabulary` takes: "attributes" is all but "imagenet"."""
     return (_ALL, _IMAGENET, *sorted(ATTRIBUTES))
+
+
+def nearest(name: str) -> str:
+    """A remedy for a name that is spelled almost like one of :func:`names`, or nothing."""
+    close = difflib.get_close_matches(name, names(), n=1, cutoff=0.5)
+    return f"The nearest is {close[0]}" if close else ""
 
 
 def load_vocabulary(which: str | Sequence[str]) -> Vocabulary:
@@ -53,6 +60,10 @@ def load_vocabulary(which: str | Sequence[str]) -> Vocabulary:
         >>> sorted(load_vocabulary(["seasons", "weather"]).groups)
         ['season', 'weather']
     """
+    if not isinstance(which, Sequence) or not all(isinstance(name, str) for name in which):
+        raise SINGTypeError(
+            expected("load_vocabulary", "names", "to be text or a list of it", which, "Name some")
+        )
     chosen = [which] if isinstance(which, str) else list(which)
     if not chosen:
         raise SINGValueError(
@@ -74,22 +85,15 @@ def _one(name: str) -> Vocabulary:
         classes = imagenet_prompts()
         return Vocabulary(classes, {GROUP: tuple(classes)})
     if name not in ATTRIBUTES:
-        close = difflib.get_close_matches(name, names(), n=3, cutoff=0.5)
         raise SINGNameError(
             expected(
                 "load_vocabulary",
                 "names",
                 f"among {', '.join(names())}",
                 repr(name),
-                f"The nearest is {close[0]}" if close else "Choose one or more of them",
+                nearest(name) or "Choose one or more of them",
             )
         )
-    groups = ATTRIBUTES[name]
-    return Vocabulary(
-        {
-            word: tuple(with_article(template, word) for template in group.templates)
-            for group in groups
-            for word in group.words
-        },
-        {group.name: group.words for group in groups},
-    )
+    groups = {group.name: group.words for group in ATTRIBUTES[name]}
+    prompts = in_templates(groups, {group.name: group.templates for group in ATTRIBUTES[name]})
+    return Vocabulary({word: tuple(of_word) for word, of_word in prompts.items()}, groups)
