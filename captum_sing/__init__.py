@@ -1,11 +1,18 @@
 """What does this classifier ignore, and does it matter? SING as a Captum attribution."""
 
 from captum_sing.angles import angle, attribute_score, image_score
+from captum_sing.classifiers import load_classifier
 from captum_sing.concepts import ConceptBank
 from captum_sing.descriptions import Description, Descriptions
-from captum_sing.encoders import ImageTextEncoder, OpenCLIPEncoder
+from captum_sing.encoders import (
+    ImageTextEncoder,
+    OpenCLIPEncoder,
+    TransformersEncoder,
+    load_encoder,
+)
 from captum_sing.errors import SINGError
 from captum_sing.fitter import TranslatorFitter
+from captum_sing.fitting import fit_translator
 from captum_sing.head import Head, find_head
 from captum_sing.null_space import NullSpace
 from captum_sing.quality import TranslatorReport
@@ -27,11 +34,15 @@ __all__ = [
     "OpenCLIPEncoder",
     "SINGAttribution",
     "SINGError",
+    "TransformersEncoder",
     "TranslatorFitter",
     "TranslatorReport",
     "Verification",
     "angle",
     "attribute_score",
     "find_head",
+    "fit_translator",
     "image_score",
+    "load_classifier",
+    "load_encoder",
 ]

@@ -6,12 +6,13 @@ import math
 from collections.abc import Sequence
 from typing import Any, Literal
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from captum_sing.errors import SINGRuntimeError, SINGTypeError, SINGValueError, expected
 from captum_sing.membership import FeatureRecord, PackedSketches
-from captum_sing.ridge import cross_validate, mean_variance, ridge
+from captum_sing.ridge import cross_validate, mean_variance, ridge, rounding
 from captum_sing.sums import PairSums
 from captum_sing.translator import LinearTranslator
 
@@ -76,7 +77,7 @@ class TranslatorFitter:
     ) -> None:
         _check_penalty(alpha, folds, alphas)
         self.alpha = alpha
-        self.folds = folds if alpha == "cv" else 1
+        self.folds = int(folds) if alpha == "cv" else 1
         self.alphas = None if alphas is None else [float(value) for value in alphas]
         self.encoder = encoder
         self.model = model
@@ -134,10 +135,13 @@ class TranslatorFitter:
 
         Raises:
             SINGRuntimeError: fewer than two pairs so far, or fewer than two in a fold.
-            SINGValueError: ``alpha=0`` and features that do not determine the map.
+            SINGValueError: features that do not vary, or so much or so little that float32 does
+                not hold their variance; ``alpha=0`` and features that do not determine the map.
         """
         self._check_counts()
         sums = PairSums.merged(self._sums)
+        _check_spread("features", sums.gram.diagonal(), sums.feature_mean, sums.count)
+        _check_spread("embeddings", sums.embedding_gram.diagonal(), None, sums.count)
         alpha, curve = self._choose(sums)
         return LinearTranslator(
             ridge(sums, alpha),
@@ -163,8 +167,6 @@ class TranslatorFitter:
         if self.alpha != "cv":
             return float(self.alpha), {}
         alphas = self.alphas or [share * unit for share in _RELATIVE_GRID]
-        if not all(alphas):  # constant features: refused as for any other penalty of 0
-            return 0.0, {}
         scores = cross_validate(self._sums, alphas)
         mean = scores.mean(dim=0)
         best = int(mean.argmax())  # of equal ones the first, as in scikit-learn
@@ -191,7 +193,7 @@ class TranslatorFitter:
                     "folds",
                     "of two images or more each",
                     counts,
-                    "Take fewer folds, or more images",
+                    "Give more images, or fix the penalty, as with alpha=1.0",
                 )
             )
 
@@ -200,13 +202,17 @@ class TranslatorFitter:
             folds.is_floating_point() or folds.is_complex() or folds.dtype == torch.bool
         )
         if not whole or folds.shape != (count,) or not ((folds >= 0) & (folds < self.folds)).all():
-            actual = tuple(folds.shape) if isinstance(folds, Tensor) else type(folds).__name__
+            actual: object = type(folds).__name__
+            if isinstance(folds, Tensor):
+                actual = f"shape {tuple(folds.shape)} of {folds.dtype}"
+            if whole and folds.shape == (count,):
+                actual = f"{int(folds.min())} to {int(folds.max())}"
             raise SINGValueError(
                 expected(
                     f"{_WHERE}.update",
                     "folds",
                     f"of shape ({count},), integers from 0 to {self.folds - 1}",
-                    folds.tolist() if whole and folds.shape == (count,) else actual,
+                    actual,
                     "Give each image the number of its fold",
                 )
             )
@@ -241,13 +247,27 @@ class TranslatorFitter:
             )
 
 
-def _check_penalty(alpha: object, folds: object, alphas: Sequence[float] | None) -> None:
-    number = isinstance(alpha, (int, float)) and 0.0 <= alpha < math.inf
-    if not (alpha is None or alpha == "cv" or number):
+def _check_spread(name: str, squares: Tensor, mean: Tensor | None, count: int) -> None:
+    """What comes of sums that say nothing, or that the translator's float32 would not hold."""
+    variance = (squares / (count - 1)).float()
+    if mean is not None and bool((squares <= rounding(mean, count)).all()):
+        constraint, actual = "that vary", "constant ones"
+    elif not variance.sum().isfinite() or (mean is not None and not variance.any()):
+        constraint, actual = "with a spread between 1e-19 and 1e19", f"{squares.sum():.0e} squared"
+    else:
+        return
+    remedy = "Give those of different images, and rescale them if need be"
+    raise SINGValueError(expected(f"{_WHERE}.fit", name, constraint, actual, remedy))
+
+
+def _check_penalty(alpha: Any, folds: Any, alphas: Sequence[float] | None) -> None:
+    number = isinstance(alpha, (int, float, np.number)) and not isinstance(alpha, bool)
+    number = number and 0.0 <= alpha < math.inf
+    if not (alpha is None or number or (isinstance(alpha, str) and alpha == "cv")):
         raise SINGValueError(
             expected(_WHERE, "alpha", 'finite and not negative, or "cv"', repr(alpha), "Use 1.0")
         )
-    if not isinstance(folds, int) or folds < 2:
+    if not isinstance(folds, (int, np.integer)) or folds < 2:
         raise SINGValueError(
             expected(_WHERE, "folds", "of at least 2, an integer", repr(folds), "Use 5")
         )

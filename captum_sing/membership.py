@@ -9,8 +9,11 @@ import torch
 from scipy.spatial import cKDTree
 from torch import Tensor
 
+from captum_sing.errors import SINGValueError, expected
+
 __all__ = ["FeatureRecord", "PackedSketches", "sketch"]
 
+_WHERE, _REMEDY = "FeatureRecord", "Fit the translator again"
 _PROJECTIONS = 4
 _STEPS = 1000  # a standard deviation is cut into this many steps
 _LIMIT = torch.iinfo(torch.int16).max
@@ -74,9 +77,24 @@ class FeatureRecord:
     """
 
     def __init__(self, codes: Tensor, scale: Tensor) -> None:
+        _check(codes, scale)
         self.codes = codes
         self.scale = scale
         self._tree = cKDTree(codes.numpy())
+
+    @classmethod
+    def from_tensors(cls, codes: Tensor | None, scale: Tensor | None) -> FeatureRecord | None:
+        """What :meth:`tensors` gave; None where there was no record."""
+        if codes is None and scale is None:
+            return None
+        if codes is None or scale is None:
+            wanted, actual = "both or neither", "one of them"
+            raise SINGValueError(expected(_WHERE, "codes and scale", wanted, actual, _REMEDY))
+        return cls(codes, scale)
+
+    def tensors(self) -> dict[str, Tensor]:
+        """All of it, by the names of its arguments."""
+        return {"codes": self.codes, "scale": self.scale}
 
     @classmethod
     def from_blocks(cls, blocks: Sequence[PackedSketches]) -> FeatureRecord:
@@ -102,3 +120,16 @@ class FeatureRecord:
 def _encode(sketches: Tensor, scale: Tensor) -> Tensor:
     steps = (sketches - scale[0]) / scale[1] * _STEPS
     return steps.round().clamp(-_LIMIT, _LIMIT).to(torch.int16)
+
+
+def _check(codes: Tensor, scale: Tensor) -> None:
+    whole = codes.dim() == 2 and codes.shape[1] == _PROJECTIONS and len(codes)
+    if not whole or codes.dtype != torch.int16:
+        wanted, actual = "of shape (N, 4), int16", f"{tuple(codes.shape)}, {codes.dtype}"
+        raise SINGValueError(expected(_WHERE, "codes", wanted, actual, _REMEDY))
+    if scale.shape != (2, _PROJECTIONS) or scale.dtype != torch.float64:
+        wanted, actual = "of shape (2, 4), float64", f"{tuple(scale.shape)}, {scale.dtype}"
+        raise SINGValueError(expected(_WHERE, "scale", wanted, actual, _REMEDY))
+    if not scale.isfinite().all() or not (scale[1] > 0).all():
+        wanted, actual = "finite, with spreads above 0", "others"
+        raise SINGValueError(expected(_WHERE, "scale", wanted, actual, _REMEDY))

@@ -33,7 +33,7 @@ Layer = tuple[Tensor, Tensor]
 
 _KIND = "NonlinearTranslator"
 _OPTIONAL = ("origin", "codes", "scale")
-_NUMBERED = re.compile(r"(.*?)(\d+)\.(weight|bias)")
+_NUMBERED = re.compile(r"(.*?)(\d{1,9})\.(weight|bias)")
 
 
 def network(kind: str, activation: str, layers: Sequence[Layer], x: Tensor) -> Tensor:
@@ -166,7 +166,7 @@ class NonlinearTranslator(Translator):
         """
         tensors = dict(self.named_buffers())
         if self.record is not None:
-            tensors |= {"codes": self.record.codes, "scale": self.record.scale}
+            tensors |= self.record.tensors()
         names = {"architecture": self.kind, "activation": self.activation}
         return save_tensors(path, _KIND, tensors, {**names, "facts": self.facts})
 
@@ -179,20 +179,19 @@ class NonlinearTranslator(Translator):
         """
         numbered = [f"{name}{n}" for n in range(max(KINDS.values())) for name in ("weight", "bias")]
         tensors, facts = load_tensors(path, _KIND, numbered[:6], [*numbered[6:], *_OPTIONAL])
-        codes, scale = tensors.pop("codes", None), tensors.pop("scale", None)
+        record = tensors.pop("codes", None), tensors.pop("scale", None)
         origin = tensors.pop("origin", None)
         try:
-            record = None if codes is None or scale is None else FeatureRecord(codes, scale)
-            layers = [
-                (tensors[f"weight{number}"], tensors[f"bias{number}"])
-                for number in range(len(tensors) // 2)
-            ]
+            depth = len(tensors) // 2
+            layers = [(tensors.pop(f"weight{n}"), tensors.pop(f"bias{n}")) for n in range(depth)]
+            if tensors:
+                raise ValueError(f"{sorted(tensors)} left over")
             return cls(
                 facts["architecture"],
                 layers,
                 facts["activation"],
                 origin=origin,
-                record=record,
+                record=FeatureRecord.from_tensors(*record),
                 facts=facts.get("facts"),
             )
         except (KeyError, ValueError, TypeError) as error:
@@ -221,7 +220,8 @@ class NonlinearTranslator(Translator):
             SINGFileError: a file is missing or damaged, or of another layout.
             SINGValueError: the activation is not known.
         """
-        state, metadata = read_translator(folder)
+        state, facts = read_translator(folder)
+        metadata = facts["metadata"]
         kind = str(metadata["architecture"])
         activation = activation or str(metadata.get("activation"))
         _check_names(kind, activation)
@@ -235,7 +235,7 @@ class NonlinearTranslator(Translator):
             layout |= {f"{place}.weight": (rows, columns), f"{place}.bias": (rows,)}
         check_layout(state, layout, folder)
         layers = [(state[f"{place}.weight"], state[f"{place}.bias"]) for place in places]
-        return cls(kind, layers, activation, facts=metadata)
+        return cls(kind, layers, activation, facts=facts)
 
 
 def _check_names(kind: str, activation: str) -> None:

@@ -73,8 +73,10 @@ def fit_nonlinear(
         True
     """
     for name, value, known in (("kind", kind, KINDS), ("activation", activation, ACTIVATIONS)):
-        if value not in known:
-            raise _refusal(name, f"in {list(known)}", repr(value))
+        if value not in list(known):
+            raise _refusal(name, f"in {list(known)}", repr(value), "Choose one of them")
+    if not 0.0 < held_out < 1.0:
+        raise _refusal("held_out", "above 0 and below 1", held_out, "Use 0.1")
     validation = max(2, round(held_out * len(features)))
     _check(features, embeddings, validation)
     for name, number in (
@@ -83,10 +85,10 @@ def fit_nonlinear(
         ("patience", patience),
         ("batch_size", batch_size),
     ):
-        if number < 1:
-            raise _refusal(name, "of at least 1", number)
+        if number < 1 or number != int(number):
+            raise _refusal(name, "of at least 1, an integer", number, "Leave it out")
     if not 0.0 < learning_rate < float("inf"):
-        raise _refusal("learning_rate", "finite and above 0", learning_rate)
+        raise _refusal("learning_rate", "finite and above 0", learning_rate, "Use 0.001")
 
     generator = torch.Generator().manual_seed(seed)
     order = torch.randperm(len(features), generator=generator).to(features.device)
@@ -123,7 +125,9 @@ def fit_nonlinear(
             elif epoch - best_epoch >= patience:
                 break
     if best == float("inf"):
-        raise _refusal("learning_rate", "at which the error stays finite", learning_rate)
+        raise _refusal(
+            "learning_rate", "at which the error stays finite", learning_rate, "Use less"
+        )
 
     (first, bias), *between, (last, last_bias) = best_layers
     scale, length = unit.float(), length.float()
@@ -159,12 +163,17 @@ def _initial(sizes: list[int], generator: torch.Generator, device: torch.device)
 def _check(features: Tensor, embeddings: Tensor, validation: int) -> None:
     for name, tensor in (("features", features), ("embeddings", embeddings)):
         if tensor.dim() != 2 or 0 in tensor.shape or not tensor.isfinite().all():
-            raise _refusal(name, "finite and of shape (N, width)", tuple(tensor.shape))
+            remedy = "Flatten them, and leave images without them out"
+            raise _refusal(name, "finite and of shape (N, width)", tuple(tensor.shape), remedy)
     if len(features) != len(embeddings):
-        raise _refusal("embeddings", f"for {len(features)} features", tuple(embeddings.shape))
+        raise _refusal(
+            "embeddings", f"for {len(features)} features", tuple(embeddings.shape), "Pair them"
+        )
     if len(features) < validation + 2:
-        raise _refusal("features", f"more than the {validation} held out", len(features))
+        raise _refusal(
+            "features", f"more than the {validation} held out", len(features), "Give more"
+        )
 
 
-def _refusal(name: str, constraint: str, actual: object) -> SINGValueError:
-    return SINGValueError(expected(_WHERE, name, constraint, actual, "Change it"))
+def _refusal(name: str, constraint: str, actual: object, remedy: str) -> SINGValueError:
+    return SINGValueError(expected(_WHERE, name, constraint, actual, remedy))

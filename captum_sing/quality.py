@@ -19,7 +19,8 @@ class Fit:
     Attributes:
         cosine (float): mean cosine. It flatters: a constant prediction has a high one.
         degrees (float): mean angle.
-        r2 (float): 1 - sum of squared errors / sum of squares about the mean embedding.
+        r2 (float): 1 - sum of squared errors / sum of squares about the mean embedding; NaN where
+            the embeddings are all alike.
     """
 
     cosine: float
@@ -60,6 +61,9 @@ def fit_of(predicted: Tensor, truth: Tensor) -> Fit:
     """
     degrees = angle(predicted, truth)
     errors = (predicted - truth).square().sum()
-    r2 = 1.0 - errors / (truth - truth.mean(dim=0)).square().sum()
+    mean = truth.mean(dim=0)
+    squares = (truth - mean).square().sum()
+    alike = squares <= len(truth) * mean.square().sum() * 1e-26  # rounding of float64
+    r2 = torch.where(alike, torch.nan, 1.0 - errors / squares)
     cosine = torch.nn.functional.cosine_similarity(predicted, truth, dim=1)
     return Fit(float(cosine.mean()), float(degrees.mean()), float(r2))

@@ -10,9 +10,9 @@ from torch import Tensor
 from captum_sing.errors import SINGValueError, expected
 from captum_sing.sums import PairSums
 
-__all__ = ["cross_validate", "mean_variance", "ridge"]
+__all__ = ["cross_validate", "mean_variance", "ridge", "rounding"]
 
-_ROUNDING = 100  # a feature with less variance of its own, in eps, is a copy of others
+_ROUNDING = 100 * torch.finfo(torch.float64).eps
 
 
 def mean_variance(sums: PairSums) -> float:
@@ -20,16 +20,24 @@ def mean_variance(sums: PairSums) -> float:
     return float(sums.gram.diagonal().mean())
 
 
+def rounding(mean: Tensor, count: int) -> Tensor:
+    """The sum of squares that so many equal numbers, of this mean, may have by rounding alone."""
+    return count * (_ROUNDING * mean).square()
+
+
 def ridge(sums: PairSums, alpha: float) -> Tensor:
     r"""The map of Eq. 4, :math:`A = C^\top (G + \alpha I)^{-1}`, shape (E, D), float64.
+
+    Eigenvalues below 0 are rounding, and count as 0, as they do in :func:`cross_validate`.
 
     Raises:
         SINGValueError: ``alpha=0`` and features that do not determine the map.
     """
     eye = torch.eye(len(sums.gram), dtype=sums.gram.dtype, device=sums.gram.device)
     factor, failed = torch.linalg.cholesky_ex(sums.gram + alpha * eye)
-    own = factor.diagonal().square() <= _ROUNDING * sums.eps * sums.gram.diagonal()
-    if int(failed) or (alpha == 0.0 and bool(own.any())):
+    own = factor.diagonal().square() <= _ROUNDING * sums.gram.diagonal()
+    copies = bool(int(failed)) or bool(own.any())
+    if alpha == 0.0 and copies:
         raise SINGValueError(
             expected(
                 "TranslatorFitter.fit",
@@ -39,7 +47,10 @@ def ridge(sums: PairSums, alpha: float) -> Tensor:
                 "Penalise, for example with alpha=1.0",
             )
         )
-    return torch.cholesky_solve(sums.cross, factor).T
+    if not copies:
+        return torch.cholesky_solve(sums.cross, factor).T
+    values, vectors = _spectrum(sums)
+    return (vectors @ (vectors.T @ sums.cross / (values + alpha)[:, None])).T
 
 
 def cross_validate(folds: Sequence[PairSums], alphas: Sequence[float]) -> Tensor:
@@ -71,22 +82,26 @@ def cross_validate(folds: Sequence[PairSums], alphas: Sequence[float]) -> Tensor
     )
 
 
+def _spectrum(sums: PairSums) -> tuple[Tensor, Tensor]:
+    values, vectors = torch.linalg.eigh(sums.gram)
+    return values.clamp_min(0.0), vectors
+
+
 def _scores(train: PairSums, test: PairSums, alphas: Sequence[float]) -> Tensor:
     """One eigendecomposition serves every penalty."""
-    values, vectors = torch.linalg.eigh(train.gram)
-    values = values.clamp_min(0.0)
+    values, vectors = _spectrum(train)
     learnt, cross = vectors.T @ train.cross, vectors.T @ test.cross
     gram = vectors.T @ test.gram @ vectors
     f = vectors.T @ (test.feature_mean - train.feature_mean)
     z = test.embedding_mean - train.embedding_mean
     squares = test.embedding_gram.diagonal()
-    rounding = test.count * (_ROUNDING * test.eps * test.embedding_mean).square()
+    limit = rounding(test.embedding_mean, test.count)
     scores = []
     for alpha in alphas:
         weight = learnt / (values + alpha)[:, None]
         errors = squares + (weight * (gram @ weight - 2 * cross)).sum(dim=0)
         errors = errors + test.count * (z - f @ weight).square()
-        varies = squares > rounding
-        constant = (errors <= rounding).double()  # R^2 of an output that never varies
+        varies = squares > limit
+        constant = (errors <= limit).double()  # R^2 of an output that never varies
         scores.append(torch.where(varies, 1 - errors / squares.clamp_min(1e-300), constant).mean())
     return torch.stack(scores)

@@ -74,13 +74,24 @@ class Translator(nn.Module):
             embeddings (Tensor): the same images' embeddings, shape (N, E).
             null_space (NullSpace, optional): to judge the principal and the null part apart.
         """
+        self._check_features(features)
+        if features.dim() != 2 or len(features) < 2 or not features.isfinite().all():
+            raise SINGValueError(
+                expected(
+                    f"{type(self).__name__}.evaluate",
+                    "features",
+                    f"of shape (N, {self.feature_dim}) with N >= 2, finite",
+                    tuple(features.shape),
+                    "Leave images without a feature out",
+                )
+            )
         shape = (len(features), self.embedding_dim)
-        if len(features) < 2 or embeddings.shape != shape or not embeddings.isfinite().all():
+        if embeddings.shape != shape or not embeddings.isfinite().all():
             raise SINGValueError(
                 expected(
                     f"{type(self).__name__}.evaluate",
                     "embeddings",
-                    f"of shape (N, {self.embedding_dim}) with N >= 2, finite, one for each feature",
+                    f"of shape (N, {self.embedding_dim}) and finite, one for each feature",
                     f"{tuple(embeddings.shape)} for {len(features)} features",
                     "Encode the same images",
                 )

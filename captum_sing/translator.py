@@ -19,6 +19,7 @@ __all__ = ["LinearTranslator"]
 _KIND = "LinearTranslator"
 _REQUIRED = ("weight", "origin", "image")
 _OPTIONAL = ("covariance", "embedding_covariance", "codes", "scale")
+_OF_TRANSLATIONS = "covariance_of_translations"  # the fact that the second one is of these
 
 
 class LinearTranslator(Translator):
@@ -69,11 +70,9 @@ class LinearTranslator(Translator):
         self.register_buffer("weight", weight.detach().float().clone())
         self.register_buffer("origin", origin.detach().double().clone())
         self.register_buffer("image", image.detach().double().clone())
-        for name, value in (
-            ("covariance", covariance),
-            ("embedding_covariance", embedding_covariance),
-        ):
-            self.register_buffer(name, None if value is None else value.detach().float())
+        known = {"covariance": covariance, "embedding_covariance": embedding_covariance}
+        for name, value in known.items():
+            self.register_buffer(name, None if value is None else value.detach().float().clone())
 
     @property
     def feature_dim(self) -> int:
@@ -134,6 +133,11 @@ class LinearTranslator(Translator):
         with torch.autocast(features.device.type, enabled=False):
             return centred @ self.weight.to(dtype).T + self.image.to(dtype)
 
+    @property
+    def knows_embeddings(self) -> bool:
+        """Whether :meth:`spread` is that of the reference images' embeddings, not translations."""
+        return self.embedding_covariance is not None and not self.facts.get(_OF_TRANSLATIONS)
+
     def pull_back(self, directions: Tensor) -> Tensor:
         r"""Directions of the embedding space seen from the feature: :math:`G = A^\top U^\top`.
 
@@ -151,7 +155,9 @@ class LinearTranslator(Translator):
         r"""Standard deviation of the reference images along directions, shape (V,), float64.
 
         :math:`\sqrt{u^\top C u}`, with C the covariance of the images' embeddings, or of their
-        translations :math:`A S A^\top` where only features were given.
+        translations :math:`A S A^\top` where only features were given
+        (:attr:`knows_embeddings`). A translation varies least where it translates worst, so it
+        makes no unit for a word: evidence then has one unit for all words.
 
         Raises:
             SINGRuntimeError: this translator has no statistics yet.
@@ -164,11 +170,19 @@ class LinearTranslator(Translator):
             directions, covariance = self.pull_back(directions).T, self.feature_covariance
         return ((directions @ covariance) * directions).sum(dim=1).clamp_min(0.0).sqrt()
 
-    def with_statistics(self, features: Tensor) -> LinearTranslator:
-        """The same map, with the mean and covariance of reference features.
+    def with_statistics(
+        self, features: Tensor, embeddings: Tensor | None = None
+    ) -> LinearTranslator:
+        """The same map, with the mean and covariance of reference images.
 
         Args:
-            features (Tensor): at least two features of reference images, shape (N, D).
+            features (Tensor): of the N images, N >= 2, shape (N, D); some hundreds are wanted.
+            embeddings (Tensor, optional): of the same images, by the translator's encoder, shape
+                (N, E). With them each word's evidence has its own unit, as that of a fitted
+                translator has; without, all words have one (see :meth:`spread`).
+
+        Returns:
+            LinearTranslator: ``facts["reference_images"]`` is N.
         """
         if features.dim() != 2 or len(features) < 2 or not features.isfinite().all():
             raise SINGValueError(
@@ -180,15 +194,30 @@ class LinearTranslator(Translator):
                     "Pass the features of reference images",
                 )
             )
+        wanted = (len(features), self.embedding_dim)
+        if embeddings is not None and not (
+            embeddings.shape == wanted and embeddings.isfinite().all()
+        ):
+            raise SINGValueError(
+                expected(
+                    "LinearTranslator.with_statistics",
+                    "embeddings",
+                    f"finite and of shape {wanted}",
+                    tuple(embeddings.shape),
+                    "Pass those of the same images, by the translator's encoder",
+                )
+            )
         exact = features.to(self.weight.device).double()
         mean = exact.mean(dim=0)
+        facts = {key: value for key, value in self.facts.items() if key != _OF_TRANSLATIONS}
         return LinearTranslator(
             self.weight,
             mean,
             self(mean),
-            covariance=torch.atleast_2d(torch.cov(exact.T)),
+            covariance=_covariance(exact),
+            embedding_covariance=None if embeddings is None else _covariance(embeddings),
             record=self.record,
-            facts=self.facts,
+            facts=facts | {"reference_images": len(features)},
         )
 
     def save(self, path: str | Path, *, covariance: bool = True) -> Path:
@@ -203,6 +232,7 @@ class LinearTranslator(Translator):
             Path: ``path``.
         """
         tensors = {name: getattr(self, name) for name in _REQUIRED}
+        facts = dict(self.facts)
         if self.embedding_covariance is not None:
             tensors["embedding_covariance"] = self.embedding_covariance
         if self.covariance is not None and covariance:
@@ -210,9 +240,10 @@ class LinearTranslator(Translator):
         elif self.covariance is not None and self.embedding_covariance is None:
             pulled = self.weight.double()
             tensors["embedding_covariance"] = (pulled @ self.feature_covariance @ pulled.T).float()
+            facts[_OF_TRANSLATIONS] = True
         if self.record is not None:
-            tensors |= {"codes": self.record.codes, "scale": self.record.scale}
-        return save_tensors(path, _KIND, tensors, {"facts": self.facts})
+            tensors |= self.record.tensors()
+        return save_tensors(path, _KIND, tensors, {"facts": facts})
 
     @classmethod
     def load(cls, path: str | Path) -> LinearTranslator:
@@ -222,10 +253,10 @@ class LinearTranslator(Translator):
             SINGFileError: the file is missing, truncated, or no translator.
         """
         tensors, facts = load_tensors(path, _KIND, _REQUIRED, _OPTIONAL)
-        codes, scale = tensors.pop("codes", None), tensors.pop("scale", None)
+        record = tensors.pop("codes", None), tensors.pop("scale", None)
         try:
-            record = None if codes is None or scale is None else FeatureRecord(codes, scale)
-            return cls(**tensors, record=record, facts=facts.get("facts"))
+            known = FeatureRecord.from_tensors(*record)
+            return cls(**tensors, record=known, facts=facts.get("facts"))
         except (ValueError, TypeError) as error:
             raise SINGFileError(
                 expected(
@@ -243,13 +274,14 @@ class LinearTranslator(Translator):
             folder (str or Path): with ``metadata.yaml`` and the checkpoint that it names.
 
         Returns:
-            LinearTranslator: what the metadata say stands in its ``facts``.
+            LinearTranslator: what its metadata say is ``facts["metadata"]``.
 
         Raises:
             SINGFileError: a file is missing or damaged, the translator is not linear, or the
                 checkpoint's entries and widths are not those of the metadata.
         """
-        state, metadata = read_translator(folder)
+        state, facts = read_translator(folder)
+        metadata = facts["metadata"]
         if metadata["architecture"] != "linear":
             raise SINGFileError(
                 expected(
@@ -263,7 +295,7 @@ class LinearTranslator(Translator):
         width, out = metadata["in_dim"], metadata["out_dim"]
         check_layout(state, {"weight": (out, width), "bias": (out,)}, folder)
         origin = torch.zeros(width, dtype=torch.float64)
-        return cls(state["weight"], origin, state["bias"], facts=metadata)
+        return cls(state["weight"], origin, state["bias"], facts=facts)
 
     def _need_statistics(self, what: str) -> None:
         if not self.has_statistics:
@@ -279,6 +311,10 @@ class LinearTranslator(Translator):
                 "Give it some with translator.with_statistics(features)",
             )
         )
+
+
+def _covariance(rows: Tensor) -> Tensor:
+    return torch.atleast_2d(torch.cov(rows.double().T))
 
 
 def _check_shapes(

@@ -3,7 +3,7 @@
 Every line is a process of its own with one thread, which makes its rows block by block from a seed,
 so that only scikit-learn holds them all. Seconds are those of the processor, for the work that is
 named, without the making of the rows. ``products`` is what no ridge regression can avoid: X^T X and
-X^T Z of the same blocks in the same precision, and nothing else.
+X^T Z of the same blocks, in float32, and nothing else.
 """
 
 from __future__ import annotations
@@ -22,7 +22,8 @@ os.environ["OMP_NUM_THREADS"] = "1"
 import torch
 from torch import Tensor
 
-FEATURES, EMBEDDINGS, BLOCK = 2048, 768, 4096
+FEATURES, EMBEDDINGS = map(int, os.environ.get("FITTING_WIDTHS", "2048 768").split())
+BLOCK = 4096
 
 
 def blocks(rows: int) -> Iterator[tuple[Tensor, Tensor]]:

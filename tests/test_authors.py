@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import pickle
+import tracemalloc
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -80,7 +81,7 @@ class TestLinear:
         torch.testing.assert_close(translator(f), wanted, rtol=0, atol=1e-6)
         assert translator.encoder == KARLO_ENCODER
         assert translator.model is None  # "toy" names no weights
-        assert {key: translator.facts[key] for key in METADATA} == METADATA
+        assert translator.facts["metadata"] == METADATA
         assert translator.facts["source"] == "the SING authors' release"
 
     @needs_authors
@@ -95,7 +96,10 @@ class TestLinear:
         exact = f.double() @ state["weight"].double().T + state["bias"].double()
         torch.testing.assert_close(translator(f.double()), exact, rtol=1e-12, atol=1e-12)
         assert (translator.feature_dim, translator.embedding_dim) == (width, 768)
-        assert (translator.encoder, translator.facts["model_name"]) == (KARLO_ENCODER, name)
+        assert (translator.encoder, translator.facts["metadata"]["model_name"]) == (
+            KARLO_ENCODER,
+            name,
+        )
 
     def test_takes_statistics_and_a_file_of_ours(self, tmp_path: Path) -> None:
         translator = LinearTranslator.from_authors(folder_of(tmp_path))
@@ -106,7 +110,8 @@ class TestLinear:
         torch.testing.assert_close(known(f), translator(f), rtol=0, atol=1e-5)
         again = LinearTranslator.load(known.save(tmp_path / "t.safetensors"))
         assert torch.equal(again(f), known(f))
-        assert again.facts == translator.facts
+        assert again.facts == known.facts
+        assert again.facts.items() >= translator.facts.items()
 
     def test_of_another_encoder_keeps_its_name(self, tmp_path: Path) -> None:
         folder = folder_of(tmp_path, embedding_backend="siglip")
@@ -129,7 +134,17 @@ class TestLinear:
             ({**STATE, "bias": torch.full((E,), torch.nan)}, r"NaN or infinity in \['bias'\]"),
             (STATE["weight"], "a state dict of tensors, got .*Tensor"),
             ({**STATE, "epoch": 3}, "a state dict of tensors"),
+            ({**STATE, 7: STATE["bias"]}, "a state dict of tensors, got .*dict"),
             ({}, "differences in"),
+            (
+                {**STATE, "bias": STATE["bias"].cdouble()},
+                r"of real numbers, .*others in \['bias'\]",
+            ),
+            ({**STATE, "bias": STATE["bias"] > 0}, r"others in \['bias'\]"),
+            ({**STATE, "bias": STATE["bias"].to_sparse()}, "got"),
+            ({**STATE, "bias": STATE["bias"].to("meta")}, r"others in \['bias'\]"),
+            ({**STATE, "bias": torch.ones(1).expand(E)}, r"others in \['bias'\]"),
+            ({**STATE, "bias": 1e300 * STATE["bias"].double()}, r"NaN or infinity in \['bias'\]"),
         ],
     )
     def test_refuses_other_entries(self, state: object, message: str, tmp_path: Path) -> None:
@@ -144,7 +159,7 @@ class TestLinear:
             ({"in_dim": "true"}, "with in_dim, a width"),
             ({"out_dim": -4}, "with out_dim, a width"),
             ({"hidden_dim": None}, "with hidden_dim, a width .*None"),
-            ({"model_name": 3}, "with model_name, text, got .*3"),
+            ({"model_name": 3}, "with model_name, text, got .*int"),
             ({"checkpoint_file": None}, "with checkpoint_file, text, got .*None"),
         ],
     )
@@ -156,12 +171,50 @@ class TestLinear:
 
     @pytest.mark.parametrize(
         "text",
-        ["- a list", "a: [", "!!python/object/apply:os.getcwd []", "x: !!python/name:os.sep"],
+        [
+            "- a list",
+            "a: [",
+            "!!python/object/apply:os.getcwd []",
+            "x: !!python/name:os.sep",
+            "x: !!timestamp soon",
+            "x: !!bool perhaps",
+            "a: &a [1]\nb: *a",
+        ],
     )
     def test_refuses_metadata_that_are_none(self, text: str, tmp_path: Path) -> None:
         folder_of(tmp_path)
         (tmp_path / "metadata.yaml").write_text(text)
         with pytest.raises(SINGFileError, match="from_authors: expected folder with"):
+            LinearTranslator.from_authors(tmp_path)
+
+    @pytest.mark.parametrize("key", ["model_name", "in_dim"])
+    def test_does_not_print_what_stands_for_something_endless(
+        self, key: str, tmp_path: Path
+    ) -> None:
+        lines = ["a: &a0 [" + "lol, " * 9 + "]"]
+        lines += [f"a{i}: &a{i} [" + f"*a{i - 1}, " * 9 + "]" for i in range(1, 6)]
+        folder_of(tmp_path, **{key: None})
+        with (tmp_path / "metadata.yaml").open("a") as file:
+            file.write("\n".join([*lines, f"{key}: *a5"]))
+        with pytest.raises(SINGFileError, match="from_authors: expected") as caught:
+            LinearTranslator.from_authors(tmp_path)
+        assert len(str(caught.value)) < 1000
+
+    def test_metadata_do_not_stand_for_facts_of_ours(self, tmp_path: Path) -> None:
+        lied = {"report": "perfect", "alpha": 3, "model": "another", "count": 7}
+        folder = folder_of(tmp_path, **lied)
+        with (folder / "metadata.yaml").open("a") as file:
+            file.write("5: five\ndate: 2024-01-01\n")
+        translator = LinearTranslator.from_authors(folder)
+        assert translator.facts["metadata"] == {**METADATA, **lied}
+        assert set(translator.facts) == {"metadata", "encoder", "source"}
+        translator.save(folder / "t.safetensors")
+
+    def test_refuses_links_in_a_circle(self, tmp_path: Path) -> None:
+        folder_of(tmp_path)
+        (tmp_path / "best.pt").unlink()
+        (tmp_path / "best.pt").symlink_to(tmp_path / "best.pt")
+        with pytest.raises(SINGFileError, match="from_authors: expected checkpoint_file"):
             LinearTranslator.from_authors(tmp_path)
 
     def test_refuses_a_folder_that_is_none(self, tmp_path: Path) -> None:
@@ -198,8 +251,9 @@ class TestLinear:
 
     def test_runs_no_bomb(self, trace: Path, tmp_path: Path) -> None:
         folder = folder_of(tmp_path, {**STATE, "bomb": Bomb(trace)})
-        with pytest.raises(SINGFileError, match="a checkpoint of tensors alone"):
+        with pytest.raises(SINGFileError, match="or holds more than tensors") as caught:
             read_translator(folder)
+        assert "weights_only" not in str(caught.value)  # no advice to run it after all
         plain = pickle.dumps({**STATE, "bomb": Bomb(trace)}, protocol=2)
         (folder / "best.pt").write_bytes(plain)
         with pytest.raises(SINGFileError, match="a checkpoint of tensors alone"):
@@ -290,6 +344,10 @@ class TestBank:
             {"classes": np.array([NAMES], dtype=object)},
             {"embeddings": EMBEDDINGS[:, 0]},
             {"embeddings": np.array(["a", "b"])},
+            {"embeddings": EMBEDDINGS > 0},
+            {"embeddings": EMBEDDINGS.astype(np.complex64)},
+            {"embeddings": EMBEDDINGS.astype(np.float64) * 1e300},
+            {"embeddings": np.zeros((4, 2), dtype=[("a", "<f4"), ("b", "<f4")])},
         ],
         ids=str,
     )
@@ -311,6 +369,49 @@ class TestBank:
         path = with_entry(bank_of(tmp_path), "embeddings.npy", file.getvalue() + bytes(64))
         with pytest.raises(SINGFileError, match="embeddings with 64 bytes for float16"):
             ConceptBank.from_authors(path)
+
+    @pytest.mark.parametrize(
+        "entry", [b"", b"\x93NUMPY\x09\x00", b"\x93NUMPY\x01\x00\x04\x00{{{{", bytes(200)]
+    )
+    def test_refuses_a_damaged_header(self, entry: bytes, tmp_path: Path) -> None:
+        path = with_entry(bank_of(tmp_path), "classes.npy", entry)
+        with pytest.raises(SINGFileError, match="classes with a damaged header"):
+            ConceptBank.from_authors(path)
+
+    def test_refuses_a_header_that_is_too_long(self, tmp_path: Path) -> None:
+        file = io.BytesIO()
+        descr = [(f"f{i}", "<f4") for i in range(2000)]
+        header = {"descr": descr, "fortran_order": False, "shape": (4,)}
+        np.lib.format.write_array_header_1_0(file, header)
+        path = with_entry(bank_of(tmp_path), "classes.npy", file.getvalue())
+        with pytest.raises(SINGFileError, match="classes with a damaged header") as caught:
+            ConceptBank.from_authors(path)
+        assert "allow_pickle" not in str(caught.value)
+
+    def test_refuses_another_compression_that_is_damaged(self, tmp_path: Path) -> None:
+        path = tmp_path / "bank.npz"
+        with zipfile.ZipFile(path, "w", zipfile.ZIP_LZMA) as archive:
+            archive.writestr("classes.npy", bytes(10_000))
+        content = bytearray(path.read_bytes())
+        content[60:70] = b"\xff" * 10
+        path.write_bytes(content)
+        with pytest.raises(SINGFileError, match="path a whole bank of names and embeddings"):
+            ConceptBank.from_authors(path)
+
+    @pytest.mark.parametrize("instruction", [b"]", b"(", b")", b"N"])
+    @pytest.mark.parametrize("count", [1 << 22, 1 << 25])
+    def test_reads_no_small_file_that_would_fill_the_memory(
+        self, instruction: bytes, count: int, tmp_path: Path
+    ) -> None:
+        entry = object_entry(b"\x80\x04" + instruction * count + b".")
+        path = bank_of(tmp_path)
+        with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+            archive.writestr("classes.npy", entry)
+        tracemalloc.start()
+        with pytest.raises(SINGFileError, match=r"instruction|classes of 33554\d\d\d bytes"):
+            ConceptBank.from_authors(path)
+        assert tracemalloc.get_traced_memory()[1] < 1 << 26
+        tracemalloc.stop()
 
     @pytest.mark.parametrize("protocol", [2, 3, 4, 5])
     def test_runs_no_bomb(self, protocol: int, trace: Path, tmp_path: Path) -> None:
@@ -357,5 +458,14 @@ class TestStrings:
         ],
     )
     def test_of_anything_else_are_refused(self, pickled: bytes) -> None:
-        with pytest.raises(ValueError, match=r"."):
+        kinds = "no array of strings|no strings|another|not that of|pickle|opcode|need"
+        with pytest.raises(ValueError, match=kinds):
             strings_of(pickled)
+
+    def test_an_endless_shape_is_not_printed(self) -> None:
+        """Pairs of the same pair, two dozen deep: 2^24 entries in a hundred bytes."""
+        pickled = pickle.dumps(np.array(["red"], dtype=object), protocol=3)
+        nested = b"N" + b"".join(b"q%ch%c\x86" % (99 + i, 99 + i) for i in range(24))
+        assert pickled.count(b"K\x01K\x01\x85") == 1
+        with pytest.raises(ValueError, match="whose shape is not that of its entries"):
+            strings_of(pickled.replace(b"K\x01K\x01\x85", b"K\x01" + nested))

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from torch.utils.data import IterableDataset
 from torchvision.datasets import FakeData, ImageFolder
 from torchvision.transforms.functional import pil_to_tensor
 
@@ -136,7 +137,7 @@ class TestItems:
             ([torch.zeros(3, 8, 8)], "got image 0 as Tensor. Leave transforms out"),
             ([(np.zeros((8, 8, 3)), 1)], "got image 0 as ndarray"),
             (torch.zeros(2, 3, 8, 8), "got image 0 as Tensor"),
-            ([{"pixel_values": 1}], "got image 0 with pixel_values"),
+            ([{"pixel_values": 1}], "got image 0 as dict of pixel_values"),
             (FakeData(2, transform=pixels), "got image 0 as Tensor"),
         ],
     )
@@ -162,7 +163,54 @@ class TestItems:
             Pictures.of([picture(0)], limit=0)
 
 
+class TestNoPictureAmongOthers:
+    @pytest.mark.parametrize("wrong", [None, {"image": None}, (None, 3), torch.zeros(3), {"a": 1}])
+    @pytest.mark.parametrize("stream", [False, True])
+    def test_is_left_out(self, wrong: object, stream: bool) -> None:
+        images = [picture(0), wrong, picture(2)]
+        found = batches_of(iter(images) if stream else images, batch_size=1)
+        assert [place for batch in found for place in batch.places] == [0, 2]
+        (unusable,) = [one for batch in found for one in batch.unusable]
+        assert unusable.name == "image 1" and not unusable.read and unusable.reason
+
+    def test_none_at_first_says_nothing_about_the_others(self) -> None:
+        first, second = batches_of([None, picture(0)], batch_size=1)
+        assert [one.name for one in first.unusable] == ["image 0"] and second.places == [1]
+
+    def test_a_wrong_type_at_first_is_a_mistake(self) -> None:
+        with pytest.raises(SINGTypeError, match="Pictures: expected .* got image 1 as Tensor"):
+            batches_of([None, torch.zeros(3), picture(0)], batch_size=1)
+
+
 class TestLimit:
+    def test_of_pictures_is_drawn_from_them(self) -> None:
+        images = [(picture(0), i) for i in range(100)]
+        fifty = Pictures.of(images, limit=50, seed=1)
+        assert Pictures.of(fifty, limit=60) == fifty
+        ten = Pictures.of(fifty, limit=10, seed=2)
+        assert ten.count == 10 and set(ten.order) < set(fifty.order)
+        assert list(ten.order) == sorted(ten.order) != list(fifty.order[:10])
+        stream = Pictures.of(iter(range(9)), limit=5)
+        assert Pictures.of(stream).count == 5 == Pictures.of(stream, limit=7).count
+        assert list(Pictures.of(stream, limit=3).stream()) == [0, 1, 2]
+
+    def test_of_a_stream_asks_for_no_more(self) -> None:
+        asked = iter(range(9))
+        assert list(Pictures.of(asked, limit=3).stream()) == [0, 1, 2]
+        assert next(asked) == 3
+
+    def test_a_stream_that_knows_its_length_is_one(self) -> None:
+        class Stream(IterableDataset):
+            def __len__(self) -> int:
+                return 3
+
+            def __iter__(self) -> Iterator[Image.Image]:
+                yield from (picture(i) for i in range(3))
+
+        pictures = Pictures.of(Stream())
+        assert pictures.order is None
+        assert [b.places for b in batches_of(Stream(), batch_size=2)] == [[0, 1], [2]]
+
     def test_is_drawn_from_all_and_sorted(self) -> None:
         images = [(picture(0), i) for i in range(100)]
         labels = [p.label for p in read_all(images, limit=10, seed=1)]
@@ -257,7 +305,9 @@ class TestBatches:
 
     @pytest.mark.parametrize("options", [{"batch_size": 0}, {"num_workers": -1}])
     def test_numbers_that_cannot_be(self, options: dict[str, int]) -> None:
-        with pytest.raises(SINGValueError, match=f"{next(iter(options))} of at least"):
+        with pytest.raises(
+            SINGValueError, match=f"read_batches: expected {next(iter(options))} of at"
+        ):
             batches_of([picture(0)], **options)
 
     def test_goes_to_processes_that_are_started_anew(self) -> None:

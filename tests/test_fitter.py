@@ -2,6 +2,12 @@
 
 from __future__ import annotations
 
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -53,6 +59,63 @@ def test_equals_scikit_learn(ratio: float, alpha: float, block: int) -> None:
     assert deviation(predictions(translator, held_out), theirs) < 1e-3
     slack = 1e-3 * np.abs(ridge.coef_).max()
     np.testing.assert_allclose(translator.weight.double().numpy(), ridge.coef_, atol=slack)
+
+
+@pytest.mark.parametrize("alpha", [1e-3, 1.0])
+def test_equals_scikit_learn_with_fewer_images_than_features(alpha: float) -> None:
+    """A factor common to all features makes their sums ill-conditioned."""
+    generator = torch.Generator().manual_seed(0)
+    common = torch.randn(600, 1, generator=generator)
+    features = torch.randn(600, 1024, generator=generator) + 10 * common
+    embeddings = features[:, :5] + torch.randn(600, 5, generator=generator)
+    fitted, rest = slice(400), slice(400, None)
+    translator = TranslatorFitter(alpha).update(features[fitted], embeddings[fitted]).fit()
+    f, z = features.double().numpy(), embeddings.double().numpy()
+    theirs = Ridge(alpha=alpha).fit(f[fitted], z[fitted])
+    # the translator keeps float32 weights
+    assert deviation(predictions(translator, features[rest].double()), theirs.predict(f[rest])) < (
+        1e-6
+    )
+
+
+@pytest.mark.parametrize("alpha", ["cv", 1.0])
+def test_features_of_one_factor_are_fitted(alpha: float | str) -> None:
+    factor = gaussian(400, 1) @ gaussian(1, 1000, seed=1)
+    features = (factor.relu() + 5.0).float()
+    translator = TranslatorFitter(alpha).update(features, factor[:, :3].float()).fit()
+    assert translator(features).isfinite().all()
+
+
+@pytest.mark.parametrize("scale", [100.0, 1e15, 1e-15])
+def test_features_of_any_scale_are_fitted(scale: float) -> None:
+    features, embeddings = pairs()
+    plain = TranslatorFitter("cv").update(features, embeddings).fit()
+    scaled = TranslatorFitter("cv").update(scale * features, embeddings).fit()
+    wanted = predictions(plain, features)
+    assert deviation(predictions(scaled, scale * features), wanted) < 1e-4
+    few = gaussian(500, 1024).float() * scale
+    alpha = 1e-4 * scale**2
+    translator = TranslatorFitter(alpha).update(few, embeddings).fit()
+    assert translator(few).isfinite().all()
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("scale", [1e25, 1e-25])
+@pytest.mark.parametrize("alpha", ["cv", 1.0, 0.0])
+def test_refuses_features_whose_variance_float32_does_not_hold(
+    alpha: float | str, scale: float, dtype: torch.dtype
+) -> None:
+    features, embeddings = pairs()
+    fitter = TranslatorFitter(alpha).update(scale * features.to(dtype), embeddings)
+    with pytest.raises(SINGValueError, match=r"features with a spread between 1e-19 and 1e19"):
+        fitter.fit()
+
+
+@pytest.mark.parametrize("scale", [1e200, 1e25])
+def test_refuses_embeddings_that_overflow(scale: float) -> None:
+    features, embeddings = pairs()
+    with pytest.raises(SINGValueError, match=r"embeddings with a spread between"):
+        TranslatorFitter(1.0).update(features, scale * embeddings.double()).fit()
 
 
 def test_sums_that_are_not_centred_would_be_wrong() -> None:
@@ -326,10 +389,29 @@ class TestCrossValidation:
         torch.testing.assert_close(late.weight, whole.weight, rtol=0, atol=1e-4)
 
 
-def test_refuses_to_choose_for_features_that_never_vary() -> None:
-    fitter = TranslatorFitter("cv").update(torch.ones(20, 3), gaussian(20, E))
-    with pytest.raises(SINGValueError, match=r"alpha above 0 for features that are constant"):
+@pytest.mark.parametrize("alpha", ["cv", 1.0, 0.0, None])
+@pytest.mark.parametrize("value", [0.0, 1.0, 0.1, 120.0, 1e6 / 3])
+@pytest.mark.parametrize("block", [20, 7, 1])
+def test_refuses_features_that_never_vary(
+    alpha: float | str | None, value: float, block: int
+) -> None:
+    """Whatever rounding makes of their variance."""
+    fitter = TranslatorFitter(alpha)
+    for embeddings in gaussian(20, E).split(block):
+        fitter.update(torch.full((len(embeddings), 3), value, dtype=torch.float64), embeddings)
+    with pytest.raises(SINGValueError, match="expected features that vary, got constant ones"):
         fitter.fit()
+
+
+def test_takes_numbers_of_numpy() -> None:
+    features, embeddings = pairs()
+    plain = TranslatorFitter("cv", folds=3, alphas=[1.5]).update(features, embeddings).fit()
+    folds, alphas = np.int64(3), np.array([1.5], dtype=np.float32)
+    numpy = TranslatorFitter("cv", folds=folds, alphas=alphas).update(features, embeddings).fit()
+    assert numpy.facts == plain.facts
+    fixed = TranslatorFitter(np.float32(1.5)).update(features, embeddings).fit()
+    assert torch.equal(fixed.weight, plain.weight)
+    assert type(fixed.facts["alpha"]) is float
 
 
 @pytest.mark.parametrize(
@@ -344,7 +426,7 @@ def test_refuses_folds_with_too_few_images(count: int, counts: str) -> None:
 def test_refuses_an_empty_fold() -> None:
     fitter = TranslatorFitter("cv", folds=3)
     fitter.update(FEATURES, EMBEDDINGS, folds=torch.arange(N) % 2)
-    with pytest.raises(SINGRuntimeError, match=r"each, got \[250, 250, 0\]. Take fewer folds"):
+    with pytest.raises(SINGRuntimeError, match=r"each, got \[250, 250, 0\]. Give more images"):
         fitter.fit()
 
 
@@ -359,7 +441,12 @@ def test_refuses_folds_that_are_none(folds: object) -> None:
     assert fitter.count == 0
 
 
-@pytest.mark.parametrize("folds", [1, 0, 2.5, "5"])
+def test_refuses_folds_without_naming_each() -> None:
+    with pytest.raises(SINGValueError, match=r"integers from 0 to 4, got 0 to 499\. Give"):
+        TranslatorFitter("cv").update(FEATURES, EMBEDDINGS, folds=torch.arange(N))
+
+
+@pytest.mark.parametrize("folds", [1, 0, 2.5, "5", True])
 def test_refuses_a_number_of_folds_that_is_none(folds: object) -> None:
     with pytest.raises(SINGValueError, match="folds of at least 2, an integer, got"):
         TranslatorFitter("cv", folds=folds)  # type: ignore[arg-type]
@@ -375,7 +462,7 @@ def test_refuses_a_grid_that_is_none(alphas: list[float]) -> None:
         TranslatorFitter(2.0, alphas=[1.0])
 
 
-@pytest.mark.parametrize("alpha", ["CV", "auto", [1.0]])
+@pytest.mark.parametrize("alpha", ["CV", "auto", [1.0], True, np.array([1.0, 2.0])])
 def test_refuses_a_penalty_of_another_kind(alpha: object) -> None:
     with pytest.raises(SINGValueError, match='alpha finite and not negative, or "cv", got'):
         TranslatorFitter(alpha)  # type: ignore[arg-type]
@@ -393,3 +480,16 @@ def test_keeps_eight_bytes_an_image() -> None:
         packed = [t for s in fitter._sketches for t in vars(s).values()]
         sizes.append(sum(t.numel() * t.element_size() for t in (*tensors, *packed)))
     assert sizes[1] - sizes[0] == 2 * (N * 8 + 64)
+
+
+@pytest.mark.slow
+def test_the_memory_does_not_grow_with_the_rows() -> None:
+    """Measured as on the page on translators, at a smaller width, in processes of their own."""
+    script = str(Path(__file__).with_name("measure_fitting.py"))
+    peaks = []
+    for rows in ("20000", "200000"):
+        command = [sys.executable, script, "--only", "alpha=1.0", rows]
+        env = os.environ | {"FITTING_WIDTHS": "128 64", "MALLOC_MMAP_THRESHOLD_": str(1 << 20)}
+        done = subprocess.run(command, check=True, capture_output=True, text=True, env=env)
+        peaks.append(json.loads(done.stdout)["peak MB"])
+    assert peaks[1] - peaks[0] < 20  # the rows themselves are 98 MB, eight bytes each 1.4 MB

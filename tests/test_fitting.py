@@ -386,3 +386,14 @@ def test_the_whole_way() -> None:
     other = ConceptBank.from_words(WORDS, ToyEncoder(seed=1), groups=GROUPS)
     with pytest.raises(SINGValueError, match="of one encoder with the translator"):
         SING(model, None, fit(model=model), other)
+
+
+def test_labels_of_two_kinds_are_told_apart() -> None:
+    """A class named 1 and one named "1" are two, and none becomes a text."""
+    labels: list[int | str] = [1, "1", "cat"] * 30
+    values = torch.eye(3).double().repeat(30, 1)
+    assert accuracies({"own": values}, labels)["own"].share == 1.0
+
+
+def test_facts_say_which_layer_was_read() -> None:
+    assert fit().facts["layer"] == fit(layer="head").facts["layer"] == ["head"]

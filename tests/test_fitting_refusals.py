@@ -21,7 +21,6 @@ from captum_sing.errors import (
     HeadNotFoundError,
     SINGFileError,
     SINGNameError,
-    SINGRuntimeError,
     SINGTypeError,
     SINGValueError,
 )
@@ -136,7 +135,7 @@ class TestLeftOut:
                 return embeddings
 
         pictures = [*PICTURES[1:50], Image.new("RGB", (12, 12), "white")]
-        with pytest.warns(UserWarning, match=r"image 49 \(fit_translator: .* finite embeddings"):
+        with pytest.warns(UserWarning, match=r"image 49 \(PairReader: .* finite embeddings"):
             found = fit_translator(
                 ToyClassifier(), Fragile(), pictures, preprocess=prepare, show_progress=False
             )
@@ -182,9 +181,9 @@ class TestLeftOut:
 
 class TestNothingUsable:
     def test_broken_files_only(self, tmp_path: Path) -> None:
-        for i in range(3):
+        for i in range(8):
             (tmp_path / f"{i}.png").write_bytes(b"no picture")
-        with pytest.raises(SINGValueError, match=r"got 3 that cannot: .*0.png \(cannot identify"):
+        with pytest.raises(SINGValueError, match=r"got 8 that cannot: .*0.png \(cannot identify"):
             fit(tmp_path)
 
     def test_no_images(self, tmp_path: Path) -> None:
@@ -221,8 +220,8 @@ class TestNothingUsable:
     @pytest.mark.parametrize(
         ("count", "options", "message"),
         [
-            (3, {}, r"two or more to hold out, got \d and [01]\."),
-            (1, {"held_out": 0.0}, "of two or more to fit, .*got 1 and 0"),
+            (3, {}, r"2 or more to hold out, got \d and [01]\."),
+            (1, {"held_out": 0.0}, "of 2 or more to fit, .*got 1 and 0"),
             (4, {"held_out": 0.5, "alpha": 1.0}, None),
         ],
     )
@@ -234,8 +233,14 @@ class TestNothingUsable:
             fit(PICTURES[:count], **options)
 
     def test_too_few_for_cross_validation(self) -> None:
-        with pytest.raises(SINGRuntimeError, match="of two images or more each"):
-            fit(PICTURES[:8], alpha="cv", held_out=0.5)
+        """Told before any is read, with what can be done about it."""
+
+        class Unread(list):
+            def __getitem__(self, index):
+                raise NotImplementedError
+
+        with pytest.raises(SINGValueError, match=r"of 10 or more to fit, .*got 4 and 4.*alpha=1.0"):
+            fit(Unread(PICTURES[:8]), alpha="cv", held_out=0.5)
 
 
 class TestMixedUp:
@@ -306,8 +311,8 @@ class TestMixedUp:
 
     @pytest.mark.parametrize(
         "options",
-        [{"held_out": 0.6}, {"held_out": -0.1}, {"alpha": -1.0}, {"batch_size": 0}, {"limit": 0},
-         {"num_workers": -1}],
+        [{"held_out": 0.6}, {"held_out": -0.1}, {"alpha": -1.0}, {"device": "banana"},
+         {"batch_size": 0}, {"limit": 0}, {"num_workers": -1}],
     )  # fmt: skip
     def test_numbers(self, options: dict[str, float]) -> None:
         with pytest.raises(SINGValueError, match=next(iter(options))):
@@ -334,7 +339,7 @@ class TestWarnings:
     def test_only_constant_features(self) -> None:
         model = ToyClassifier().eval()
         nn.init.zeros_(model.features[1].weight)
-        with pytest.raises(SINGValueError, match="features that are constant"):
+        with pytest.raises(SINGValueError, match="features that vary"):
             fit(model=model, alpha="cv")
 
     def test_one_class_only(self) -> None:

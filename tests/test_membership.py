@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from captum_sing.errors import SINGValueError
 from captum_sing.membership import FeatureRecord, PackedSketches, sketch
 
 
@@ -132,3 +133,22 @@ class TestBlocks:
         steps = (packed.unpack() - sketch(features(0))).abs() / packed.step
         assert steps.max() <= 0.5 + 1e-6
         assert packed.codes.min() == -packed.codes.max() == -32767
+
+
+@pytest.mark.parametrize(
+    ("codes", "scale", "message"),
+    [
+        (torch.zeros(3, 4, dtype=torch.int16), None, "codes and scale both or neither"),
+        (torch.zeros(3, 4), torch.ones(2, 4).double(), "codes of shape"),
+        (torch.zeros(3, 5, dtype=torch.int16), torch.ones(2, 4).double(), "codes of shape"),
+        (torch.zeros(3, 4, dtype=torch.int16), torch.ones(2, 5).double(), "scale of shape"),
+        (torch.zeros(3, 4, dtype=torch.int16), torch.zeros(2, 4).double(), "scale finite"),
+        (torch.zeros(3, 4, dtype=torch.int16), torch.ones(2, 4).double() / 0, "scale finite"),
+    ],
+)
+def test_refuses_a_record_that_is_none(
+    codes: torch.Tensor, scale: torch.Tensor | None, message: str
+) -> None:
+    with pytest.raises(SINGValueError, match=f"FeatureRecord: expected {message}"):
+        FeatureRecord.from_tensors(codes, scale)
+    assert FeatureRecord.from_tensors(None, None) is None

@@ -105,7 +105,7 @@ class TestMap:
         torch.testing.assert_close(
             chosen(f), slow(kind, "relu", f, layers_of(kind)), rtol=0, atol=1e-6
         )
-        assert translator.facts["model_name"] == "toy"
+        assert translator.facts["metadata"]["model_name"] == "toy"
         with pytest.raises(
             SINGRuntimeError, match="translator with the mean of reference features"
         ):

@@ -100,3 +100,26 @@ def test_refuses_no_penalty_on_features_that_depend_on_each_other() -> None:
     with pytest.raises(SINGValueError, match=r"alpha above 0 for features that are constant or"):
         ridge(sums, 0.0)
     assert ridge(sums, 1.0).isfinite().all()
+
+
+def test_a_weak_penalty_on_dependent_features_is_solved_all_the_same() -> None:
+    """Far below what rounding makes of the sums, where no Cholesky factor is to be had."""
+    generator = torch.Generator().manual_seed(0)
+    f = torch.randn(400, 1, generator=generator, dtype=torch.float64) @ torch.rand(
+        1, 300, generator=generator, dtype=torch.float64
+    )
+    z = f[:, :2] + 1.0
+    sums = PairSums.of(f + 5.0, z)
+    for alpha in (1e-14, 1e-12, 1e-3):
+        weight = ridge(sums, alpha)
+        torch.testing.assert_close((f - f.mean(0)) @ weight.T, z - z.mean(0), rtol=0, atol=1e-5)
+
+
+def test_outputs_of_little_spread_about_a_large_mean_are_not_constant() -> None:
+    """As float32 holds them, against scikit-learn on the same numbers."""
+    f, z = pairs(60)
+    f, z = f.float().double(), (3 * z / z.std(dim=0) + 1e6).float().double()
+    search = searched(f, z, ALPHAS, 3)
+    scores = cross_validate(folds_of(f.float(), z.float(), 3), ALPHAS)
+    np.testing.assert_allclose(scores.numpy(), per_fold(search, 3), atol=1e-6)
+    assert scores.max() > 0.1

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 
 import numpy as np
@@ -296,3 +297,16 @@ def test_refuses_parts_that_do_not_fit(name: str, value: Tensor, message: str) -
     parts = {"weight": torch.ones(2, 3), "origin": torch.ones(3), "image": torch.ones(2)}
     with pytest.raises(SINGValueError, match=f"LinearTranslator: expected .*{message}"):
         LinearTranslator(**{**parts, name: value})
+
+
+def test_refuses_to_judge_features_that_are_no_numbers(bare: LinearTranslator) -> None:
+    features, embeddings = torch.ones(4, 12), torch.eye(4, 5)
+    features[2, 3] = torch.nan
+    for wrong in (features, features[0], features[:1]):
+        with pytest.raises(SINGValueError, match=r"evaluate: expected features of shape \(N, 12\)"):
+            bare.evaluate(wrong, embeddings)
+
+
+def test_embeddings_that_are_alike_have_no_r2(bare: LinearTranslator) -> None:
+    report = bare.evaluate(torch.eye(9, 12), torch.full((9, 5), 0.1))
+    assert math.isnan(report.whole.r2) and report.whole.degrees > 0

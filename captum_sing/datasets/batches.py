@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, IterableDataset
 
-from captum_sing.datasets.pictures import Picture, Pictures, as_picture
+from captum_sing.datasets.pictures import NoPictureError, Picture, Pictures, as_picture
 from captum_sing.errors import SINGTypeError, SINGValueError, expected
 
 if TYPE_CHECKING:
@@ -22,6 +22,8 @@ __all__ = ["Batch", "Transforms", "Unusable", "read_batches"]
 
 Transforms = Mapping[str, "Callable[[Image.Image], Tensor]"]
 """What each reader makes of a picture, by the name of that argument."""
+
+_WHERE = "read_batches"
 
 
 @dataclass(frozen=True)
@@ -48,10 +50,18 @@ class _Sample:
 
 
 @dataclass(frozen=True)
+class _NoPicture(Unusable):
+    found: str = ""
+
+
+@dataclass(frozen=True)
 class _Misuse:
     """A mistake in the arguments, as a value: so a worker process hands it on whole."""
 
-    message: str
+    argument: str
+    constraint: str
+    actual: str
+    remedy: str
 
 
 @dataclass(frozen=True)
@@ -90,8 +100,8 @@ def read_batches(
         Batch: of ``batch_size`` places; fewer pictures where some cannot be used.
 
     Raises:
-        SINGTypeError: an item is no picture, or a transform does not make a tensor of it, or makes
-            tensors of different shapes.
+        SINGTypeError: the first items are no pictures (later ones are unusable), or a transform
+            does not make a tensor of one, or makes tensors of different shapes.
         SINGValueError: a number that cannot be used; workers for a stream.
 
     Example::
@@ -106,13 +116,11 @@ def read_batches(
     stream = pictures.order is None
     for name, value, least in (("batch_size", batch_size, 1), ("num_workers", num_workers, 0)):
         if value < least:
-            raise SINGValueError(
-                expected("fit_translator", name, f"of at least {least}", value, "Check it")
-            )
+            raise SINGValueError(expected(_WHERE, name, f"of at least {least}", value, "Check it"))
     if stream and num_workers:
         raise SINGValueError(
             expected(
-                "fit_translator",
+                _WHERE,
                 "num_workers",
                 "of 0 for images without a length",
                 num_workers,
@@ -124,9 +132,16 @@ def read_batches(
 
 
 def _checked(batches: Iterable[Batch | _Misuse]) -> Iterator[Batch]:
+    begun = False
     for batch in batches:
         if isinstance(batch, _Misuse):
-            raise SINGTypeError(batch.message)
+            raise SINGTypeError(
+                expected(_WHERE, batch.argument, batch.constraint, batch.actual, batch.remedy)
+            )
+        begun = begun or bool(batch.names)
+        for one in batch.unusable:
+            if isinstance(one, _NoPicture) and not begun:
+                raise NoPictureError(one.name, one.found)
         yield batch
 
 
@@ -161,8 +176,8 @@ def _prepared(
 ) -> _Sample | Unusable | _Misuse:
     try:
         picture = read()
-    except SINGTypeError as error:
-        return _Misuse(str(error))
+    except NoPictureError as error:
+        return _NoPicture(name, f"no picture, but {error.found}", found=error.found)
     except Exception as error:  # decoders and datasets raise whatever the damage makes them raise
         return Unusable(name, _reason(error))
     tensors: dict[str, Tensor] = {}
@@ -173,7 +188,7 @@ def _prepared(
             return Unusable(picture.name, f"{argument}: {_reason(error)}", read=True)
         if not isinstance(made, Tensor) or made.dim() != 3:
             shape = f" of shape {tuple(made.shape)}" if isinstance(made, Tensor) else ""
-            return _misuse(
+            return _Misuse(
                 argument,
                 "to make a tensor (C, H, W) of a picture",
                 f"{type(made).__name__}{shape}",
@@ -193,7 +208,7 @@ def _collate(found: Sequence[_Sample | Unusable | _Misuse]) -> Batch | _Misuse:
         each = [sample.tensors[argument] for sample in samples]
         shapes = sorted({tuple(tensor.shape) for tensor in each})
         if len(shapes) > 1:
-            return _misuse(
+            return _Misuse(
                 argument,
                 "to make tensors of one shape",
                 " and ".join(map(str, shapes[:2])),
@@ -207,10 +222,6 @@ def _collate(found: Sequence[_Sample | Unusable | _Misuse]) -> Batch | _Misuse:
         tensors,
         [item for item in found if isinstance(item, Unusable)],
     )
-
-
-def _misuse(argument: str, constraint: str, actual: str, remedy: str) -> _Misuse:
-    return _Misuse(expected("fit_translator", argument, constraint, actual, remedy))
 
 
 def _reason(error: Exception) -> str:

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import math
 import operator
 import os
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
+from torch.utils.data import IterableDataset
 
 from captum_sing.classifiers import as_rgb, load_image
 from captum_sing.errors import SINGFileError, SINGTypeError, SINGValueError, expected
@@ -18,7 +21,7 @@ from captum_sing.errors import SINGFileError, SINGTypeError, SINGValueError, exp
 if TYPE_CHECKING:
     from PIL import Image
 
-__all__ = ["ENDINGS", "Picture", "Pictures", "as_picture"]
+__all__ = ["ENDINGS", "NoPictureError", "Picture", "Pictures", "as_picture"]
 
 _WHERE = "Pictures.of"
 _IMAGE_KEYS = ("image", "img")
@@ -27,6 +30,27 @@ _LABEL_KEYS = ("label", "labels", "fine_label")
 ENDINGS = (".avif", ".bmp", ".gif", ".jfif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif",
            ".tiff", ".webp")  # fmt: skip
 """Files of a folder with these endings, in small or capital letters, are taken for pictures."""
+
+
+class NoPictureError(SINGTypeError):
+    """An item of a collection is something else than a picture.
+
+    Args:
+        name (str): which one.
+        found (str): what it is.
+    """
+
+    def __init__(self, name: str, found: str) -> None:
+        self.found = found
+        super().__init__(
+            expected(
+                "Pictures",
+                "images",
+                'to be pictures: PIL images or paths, alone, in (picture, label) or under "image"',
+                f"{name} as {found}",
+                "Leave transforms out of the dataset: each network preprocesses for itself",
+            )
+        )
 
 
 @dataclass(frozen=True)
@@ -70,7 +94,7 @@ class Pictures:
                 subfolders, of which the first level gives the labels (hidden files are ignored);
                 or a torchvision or Hugging Face dataset, a list, or a generator. Their items are
                 pictures (PIL) or paths, alone, first in a tuple that goes on with a label, or in a
-                dictionary under "image" or "img", with a "label". Pictures stay as they are.
+                dictionary under "image" or "img", with a "label". Of Pictures, ``limit`` is drawn.
             limit (int, optional): take so many only: drawn at random, but for a stream, of which
                 the first are taken.
             seed (int, optional): of that draw. Default: 0
@@ -92,11 +116,14 @@ class Pictures:
                 expected(_WHERE, "limit", "of at least 1", limit, "Use None for all of them")
             )
         if isinstance(images, Pictures):
-            return images
+            if images.order is not None:
+                return replace(images, order=_drawn(images.order, limit, seed))
+            return replace(images, limit=min((limit, images.limit), key=_or_infinity))
         others: Counter[str] = Counter()
         if isinstance(images, (str, Path)):
             images, others = _files_in(Path(images))
         indexed = hasattr(images, "__len__") and hasattr(images, "__getitem__")
+        indexed = indexed and not isinstance(images, IterableDataset)
         if isinstance(images, Mapping) or not (indexed or isinstance(images, Iterable)):
             raise _no_images(images)
         if not indexed:
@@ -106,11 +133,7 @@ class Pictures:
             raise SINGValueError(
                 expected(_WHERE, "images", "with one picture or more", "none", "Give some")
             )
-        order: Sequence[int] = range(count)
-        if limit is not None and limit < count:
-            generator = torch.Generator().manual_seed(seed)
-            order = sorted(torch.randperm(count, generator=generator)[:limit].tolist())
-        return cls(images, order, limit, others)
+        return cls(images, _drawn(range(count), limit, seed), limit, others)
 
     @property
     def count(self) -> int | None:
@@ -121,7 +144,7 @@ class Pictures:
         """One picture of a collection that is no stream.
 
         Raises:
-            SINGTypeError: the item is something else than a picture.
+            NoPictureError: the item is something else than a picture.
             Exception: whatever the dataset raises where it cannot be read.
         """
         return as_picture(self.items[self._index(place)], self.name(place))
@@ -138,17 +161,15 @@ class Pictures:
 
     def stream(self) -> Iterator[Any]:
         """The items of a stream, as they come."""
-        for place, item in enumerate(self.items):
-            if place == self.limit:
-                return
-            yield item
+        return islice(self.items, self.limit)
 
 
 def as_picture(item: Any, name: str) -> Picture:
     """A picture out of an item of a dataset; see :meth:`Pictures.of`.
 
     Raises:
-        SINGTypeError: there is none in it.
+        NoPictureError: there is none in it.
+        SINGValueError: it is None.
         SINGFileError: a file that cannot be read.
     """
     from PIL import Image
@@ -165,19 +186,24 @@ def as_picture(item: Any, name: str) -> Picture:
         return Picture(load_image(image), str(image), _label(label))
     if isinstance(image, Image.Image):
         return Picture(as_rgb(image), name, _label(label))
-    actual = f"{name} as {type(image).__name__}"
-    if isinstance(item, Mapping) and image is None:
-        actual = f"{name} with {', '.join(map(str, item))}"
-    raise SINGTypeError(
-        expected(
-            "fit_translator",
-            "images",
-            'to be pictures: PIL images or paths, alone, in (picture, label) or under "image"',
-            actual,
-            "Leave transforms out of the dataset: the classifier and the encoder each preprocess "
-            "for themselves",
-        )
-    )
+    if isinstance(item, Mapping) and not {*item} & {*_IMAGE_KEYS}:
+        raise NoPictureError(name, f"{type(item).__name__} of {', '.join(map(str, item))}")
+    if image is None:
+        raise SINGValueError(expected("Pictures", name, "to be there", image, "Leave it out"))
+    raise NoPictureError(name, type(image).__name__)
+
+
+def _drawn(order: Sequence[int], limit: int | None, seed: int) -> Sequence[int]:
+    """So many of them, at random, in their order."""
+    if limit is None or limit >= len(order):
+        return order
+    generator = torch.Generator().manual_seed(seed)
+    places = torch.randperm(len(order), generator=generator)[:limit].sort().values
+    return [order[place] for place in places.tolist()]
+
+
+def _or_infinity(limit: int | None) -> float:
+    return math.inf if limit is None else limit
 
 
 def _label(value: Any) -> int | str | None:

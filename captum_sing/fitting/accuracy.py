@@ -52,18 +52,20 @@ def accuracies(
     from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import StandardScaler
 
+    numbers = {label: number for number, label in enumerate(dict.fromkeys(labels))}
+    known = [numbers[label] for label in labels]  # arrays would make texts of them where they mix
     order = torch.randperm(len(labels), generator=torch.Generator().manual_seed(seed)).tolist()
     train, test = order[: len(order) // 2], order[len(order) // 2 :]
-    if any(len({labels[i] for i in half}) < 2 for half in (train, test)):
+    if any(len({known[i] for i in half}) < 2 for half in (train, test)):
         return {}
     found = {}
     for name, values in inputs.items():
         rows = values.double().cpu().numpy()
         ridge = RidgeClassifierCV([10.0**power for power in range(-2, 6)])
         classifier = make_pipeline(StandardScaler(), ridge)
-        classifier.fit(rows[train], [labels[i] for i in train])
+        classifier.fit(rows[train], [known[i] for i in train])
         named = classifier.predict(rows[test]).tolist()
-        right = sum(own == labels[i] for own, i in zip(named, test, strict=True))
+        right = sum(own == known[i] for own, i in zip(named, test, strict=True))
         interval = binomtest(right, len(test)).proportion_ci(0.95, method="exact")
         share = right / len(test)
         found[name] = Accuracy(share, float(interval.low), float(interval.high), len(test))

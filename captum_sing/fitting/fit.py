@@ -14,6 +14,7 @@ from tqdm import tqdm
 
 from captum_sing.classifiers import LoadedClassifier
 from captum_sing.datasets import Pictures, Unusable, read_batches
+from captum_sing.devices import device_of
 from captum_sing.encoders import ImageTextEncoder
 from captum_sing.errors import SINGTypeError, SINGValueError, expected
 from captum_sing.fitter import TranslatorFitter
@@ -24,7 +25,7 @@ from captum_sing.translator import LinearTranslator
 if TYPE_CHECKING:
     from PIL import Image
 
-__all__ = ["fit_translator"]
+__all__ = ["check_settings", "fit_translator"]
 
 _WHERE = "fit_translator"
 _TOLD = 3  # reasons of pictures that were left out
@@ -68,7 +69,9 @@ def fit_translator(
             model averages. Default: found, see :func:`captum_sing.find_head`
         preprocess (callable, optional): one RGB picture -> (3, H, W), for an ``nn.Module``.
         alpha (float or "cv", optional): see :class:`~captum_sing.TranslatorFitter`.
-            Default: "cv", chosen by cross-validation from the same sums
+            Default: "cv", chosen by cross-validation from the same sums. The pictures take turns
+            among its folds, so near-duplicates that follow each other are torn apart, and it
+            favours a penalty that is too small for them
         held_out (float, optional): share of the pictures, from 0 to 0.5. Default: 0.1
         batch_size (int, optional): pictures that go through model and encoder at once. Default: 32
         num_workers (int, optional): processes that read and preprocess. Default: 0, this one alone
@@ -81,7 +84,8 @@ def fit_translator(
     Returns:
         LinearTranslator: its ``facts`` hold the ``"report"``, which
         :meth:`captum_sing.fitting.FitReport.from_dict` reads and prints; how many ``"images"`` were
-        fitted, held out and skipped; and the classifier's ``"preprocessing"``.
+        fitted, held out and skipped; the names of the ``"layer"`` or layers that were read; and
+        the classifier's ``"preprocessing"``.
 
     Raises:
         SINGTypeError, SINGValueError: arguments that cannot be used, or do not fit each other;
@@ -99,10 +103,11 @@ def fit_translator(
         >>> translator.facts["images"]["fitted"], translator.facts["images"]["held_out"]
         (180, 20)
     """
-    if not 0.0 <= held_out <= 0.5:
-        raise SINGValueError(expected(_WHERE, "held_out", "in [0, 0.5]", held_out, "Use 0.1"))
     classifier = _with_preprocessing(model, preprocess, encoder)
     pictures = Pictures.of(images, limit=limit, seed=seed)
+    check_settings(pictures, alpha, held_out, seed)
+    if device is not None:
+        device = device_of(device, _WHERE, "device")
     name = classifier.name or None
     blocks = Blocks(TranslatorFitter(alpha, encoder=encoder.name, model=name, remember=remember))
     reader = PairReader(classifier.model.to(device), encoder, layer)
@@ -134,9 +139,10 @@ def fit_translator(
             labels = [batch.labels[row] for row in rows]
             rest.add(features[out], embeddings[out], list(itertools.compress(labels, out)))
     if blocks.count < 2 or (held_out and rest.count < 2):
-        raise _unusable(skipped) if skipped else _too_few(blocks.count, rest.count)
+        raise _unusable(skipped) if skipped else _too_few(2, blocks.count, rest.count)
     blocks.flush()
     translator = blocks.fitter.fit()
+    translator.facts["layer"] = reader.names
     translator.facts["preprocessing"] = _description(classifier)
     translator.facts["images"] = {
         "fitted": blocks.count,
@@ -157,6 +163,25 @@ def fit_translator(
         report = replace(report, notes=(*report.notes, told))
     translator.facts["report"] = report.to_dict()
     return translator
+
+
+def check_settings(
+    pictures: Pictures, alpha: float | Literal["cv"] | None, held_out: float, seed: int
+) -> None:
+    """What can be known before any picture is read: the numbers, and that there are enough.
+
+    Raises:
+        SINGValueError: a number that cannot be used, or too few pictures.
+    """
+    if not 0.0 <= held_out <= 0.5:
+        raise SINGValueError(expected(_WHERE, "held_out", "in [0, 0.5]", held_out, "Use 0.1"))
+    least = 2 * TranslatorFitter(alpha).folds
+    if pictures.count is None or pictures.count > 10 * least:
+        return
+    split = Split(held_out, pictures.count, seed)
+    out = sum(map(split.takes, range(pictures.count)))
+    if pictures.count - out < least or (held_out and out < 2):
+        raise _too_few(least, pictures.count - out, out)
 
 
 def _with_preprocessing(
@@ -235,13 +260,14 @@ def _unusable(skipped: Sequence[Unusable]) -> SINGValueError:
     )
 
 
-def _too_few(fitted: int, held_out: int) -> SINGValueError:
+def _too_few(least: int, fitted: int, held_out: int) -> SINGValueError:
+    rather = "" if least == 2 else ", or a fixed penalty, as alpha=1.0"
     return SINGValueError(
         expected(
             _WHERE,
             "images",
-            "of two or more to fit, and two or more to hold out",
+            f"of {least} or more to fit, and 2 or more to hold out",
             f"{fitted} and {held_out}",
-            "Give more pictures, or a larger share of them as held_out, or none with held_out=0",
+            f"Give more pictures{rather}, or another share of them as held_out, or held_out=0",
         )
     )

@@ -33,6 +33,9 @@ Layers = nn.Module | str | Sequence[nn.Module | str] | None
 class Split:
     """A seeded draw of one in every 1 / ``share`` consecutive places; to be asked in order.
 
+    :data:`MOST_HELD_OUT` at most: of a stream these are among its first places, since nobody knows
+    how many will come.
+
     Args:
         share (float): from 0 to 0.5.
         count (int or None): number of places; None where it is not known.
@@ -126,6 +129,12 @@ class PairReader:
             )
         return LinearHead.of(self.layers)
 
+    @property
+    def names(self) -> list[str]:
+        """The layers of the head, by their names in the model."""
+        head = [self.layers] if isinstance(self.layers, nn.Module) else [*(self.layers or ())]
+        return [name for name, module in self.model.named_modules() if module in head]
+
     def read(
         self, inputs: Tensor, encoder_inputs: Tensor, names: Sequence[str]
     ) -> tuple[Tensor, Tensor, list[int], list[Unusable]]:
@@ -165,7 +174,7 @@ class PairReader:
             actual = tuple(embeddings.shape) if embeddings.shape != wanted else "NaN or infinity"
             raise SINGValueError(
                 expected(
-                    "fit_translator",
+                    "PairReader",
                     "encoder",
                     f"to make finite embeddings of shape {wanted}",
                     actual,
