@@ -384,7 +384,7 @@ def test_the_whole_way() -> None:
     found = SING(model, None, fit(model=model), BANK).attribute(images).descriptions
     assert found.ignored.shape == (len(images), len(WORDS))
     other = ConceptBank.from_words(WORDS, ToyEncoder(seed=1), groups=GROUPS)
-    with pytest.raises(SINGValueError, match="of one encoder with the translator"):
+    with pytest.raises(SINGValueError, match="of the translator.s encoder"):
         SING(model, None, fit(model=model), other)
 
 

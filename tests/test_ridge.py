@@ -117,9 +117,9 @@ def test_a_weak_penalty_on_dependent_features_is_solved_all_the_same() -> None:
 
 def test_outputs_of_little_spread_about_a_large_mean_are_not_constant() -> None:
     """As float32 holds them, against scikit-learn on the same numbers."""
-    f, z = pairs(60)
+    f, z = pairs(60, noise=0.3)
     f, z = f.float().double(), (3 * z / z.std(dim=0) + 1e6).float().double()
     search = searched(f, z, ALPHAS, 3)
     scores = cross_validate(folds_of(f.float(), z.float(), 3), ALPHAS)
     np.testing.assert_allclose(scores.numpy(), per_fold(search, 3), atol=1e-6)
-    assert scores.max() > 0.1
+    assert scores.max() > 0.9
