@@ -49,3 +49,4 @@ nb_execution_timeout = 300
 html_theme = "furo"
 html_title = f"captum-sing {release}"
 html_static_path = ["_static"]
+html_css_files = ["tables.css"]
