@@ -12,10 +12,10 @@ from captum_sing.concepts import ConceptBank
 from captum_sing.encoders import ImageTextEncoder
 from captum_sing.errors import SINGTypeError, SINGValueError, expected
 from captum_sing.inputs import batch_of
-from captum_sing.linear import LinearHead
+from captum_sing.linear_head import LinearHead
 from captum_sing.null_space import NullSpace
-from captum_sing.translation import Translator
 from captum_sing.translator import LinearTranslator
+from captum_sing.translator_base import Translator
 
 __all__ = [
     "check_baselines",

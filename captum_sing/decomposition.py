@@ -65,9 +65,9 @@ def decompose(
     100 % of images, as in the ranking, and whitened in 45 to 99 %.
 
     It describes, and tests nothing: of a part that holds none of the words, five explain something
-    too. Of two classifiers of that world that ignore no factor they explain 64 % of the ignored
+    too. Of two classifiers of that world that ignore no factor they explain 65 % of the ignored
     part, and 87 to 92 % where factors were planted. What tells the two apart is how much there was
-    to explain, 6 % of the whole translation against 32 to 60 %
+    to explain, 5 or 6 % of the whole translation against 33 to 59 %
     (:attr:`captum_sing.Descriptions.translation_energy`).
 
     Args:

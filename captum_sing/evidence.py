@@ -12,10 +12,11 @@ from captum_sing.concepts import ConceptBank
 from captum_sing.descriptions import Descriptions, Evidence
 from captum_sing.translator import LinearTranslator
 
-__all__ = ["describe", "split_evidence"]
+__all__ = ["FEWEST_REFERENCES", "describe", "split_evidence"]
 
 _VARIES = 1e-3  # of the largest spread; below is the rounding of the covariance
-_ENOUGH = 50  # reference images; fewer rank noise
+FEWEST_REFERENCES = 50
+"""Images that statistics are worth something of: fewer rank words by noise."""
 
 
 def split_evidence(
@@ -103,8 +104,8 @@ def describe(
             part.square().sum(dim=1) / whole.square().sum(dim=1),
             "sd" if translator.knows_embeddings else "common sd",
         )
-        images = translator.facts.get("reference_images", _ENOUGH)
-        if images < _ENOUGH:
+        images = translator.facts.get("reference_images", FEWEST_REFERENCES)
+        if images < FEWEST_REFERENCES:
             few = f"The statistics are of {images} images: so few rank words by noise."
             facts["notes"] = (*facts.get("notes", ()), few)
     return Descriptions(

@@ -19,7 +19,7 @@ from captum_sing.errors import (
 )
 from captum_sing.hooks import as_tuple, evaluating, logits_of, refusals
 from captum_sing.inputs import batch_of
-from captum_sing.linear import head_weight, is_linear
+from captum_sing.linear_head import head_weight, is_linear
 from captum_sing.wrapping import compiled_inside, uncompiled, unwrapped
 
 __all__ = ["Head", "find_head", "resolve_layer"]

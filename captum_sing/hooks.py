@@ -19,7 +19,7 @@ from captum_sing.errors import (
     expected,
 )
 from captum_sing.inputs import batch_of, in_batches
-from captum_sing.linear import LinearHead
+from captum_sing.linear_head import LinearHead
 from captum_sing.memory import layout, one_tensor, overlapping
 from captum_sing.wrapping import compiled_inside, uncompiled, unwrapped
 
@@ -31,8 +31,6 @@ __all__ = [
     "read_inputs",
     "refusals",
     "replace_features",
-    "uncompiled",
-    "unwrapped",
 ]
 
 _WHERE = "SING"

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from captum_sing.errors import NoNullSpaceError, SINGTypeError, SINGValueError, expected
-from captum_sing.linear import LinearHead
+from captum_sing.linear_head import LinearHead
 
 __all__ = ["INVARIANTS", "NullSpace"]
 

@@ -27,7 +27,7 @@ from captum_sing.evidence import describe
 from captum_sing.head import find_head, resolve_layer
 from captum_sing.hooks import Inputs, as_tuple, read_inputs, replace_features
 from captum_sing.inputs import batch_of, check_size, in_batches
-from captum_sing.linear import LinearHead
+from captum_sing.linear_head import LinearHead
 from captum_sing.null_space import NullSpace
 from captum_sing.steering import steer
 from captum_sing.targets import ImageSpaces

@@ -12,7 +12,7 @@ from captum_sing.authors import check_layout, read_translator
 from captum_sing.errors import SINGFileError, SINGRuntimeError, SINGValueError, expected
 from captum_sing.files import load_tensors, save_tensors
 from captum_sing.membership import FeatureRecord
-from captum_sing.translation import Translator
+from captum_sing.translator_base import Translator
 
 __all__ = ["LinearTranslator"]
 

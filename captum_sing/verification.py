@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from captum_sing.errors import SINGValueError, expected
-from captum_sing.linear import LinearHead
+from captum_sing.linear_head import LinearHead
 from captum_sing.null_space import NullSpace
 from captum_sing.targets import ImageSpaces
 
@@ -31,9 +31,9 @@ class Verification:
             model returns another number of classes.
         rounding (float): what the precision of the features and logits leaves of a residual.
         tied (bool): whether the input of one averaged head follows from another's in these images
-            (:meth:`LinearHead.tied <captum_sing.linear.LinearHead.tied>`; never said of fewer than
-            three). The drift is then measured on inputs that no image has, and the joint null space
-            is no statement about what the model ignores in images.
+            (:meth:`LinearHead.tied <captum_sing.linear_head.LinearHead.tied>`; never said of fewer
+            than three). The drift is then measured on inputs that no image has, and the joint null
+            space is no statement about what the model ignores in images.
     """
 
     null: Tensor

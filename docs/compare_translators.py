@@ -18,7 +18,7 @@ from captum_sing.hooks import read_features
 from captum_sing.nonlinear import KINDS
 from captum_sing.nonlinear_fitter import fit_nonlinear
 from captum_sing.quality import TranslatorReport
-from captum_sing.translation import Translator
+from captum_sing.translator_base import Translator
 
 CLASSIFIERS = ("plain", "resnet/neck_color")
 SEEDS = (101, 102, 103)

@@ -25,7 +25,7 @@ from captum_sing.errors import HeadNotFoundError, NoNullSpaceError
 from captum_sing.files import write_whole
 from captum_sing.head import resolve_layer
 from captum_sing.hooks import Inputs, read_inputs
-from captum_sing.linear import LinearHead
+from captum_sing.linear_head import LinearHead
 from captum_sing.verification import Verification
 
 PUBLISHED = Path(__file__).parents[1] / "docs" / "architectures.csv"

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from captum_sing import LinearTranslator, NullSpace, angle, attribute_score, image_score
 from captum_sing.errors import SINGTypeError, SINGValueError
-from captum_sing.linear import head_weight
+from captum_sing.linear_head import head_weight
 from captum_sing.testing import ToyHead, toy_heads
 
 HEADS = toy_heads()

@@ -11,7 +11,7 @@ from torch import nn
 from captum_sing.checks import check_call, check_parts, check_steering, check_width
 from captum_sing.concepts import ConceptBank
 from captum_sing.errors import SINGTypeError, SINGValueError
-from captum_sing.linear import LinearHead
+from captum_sing.linear_head import LinearHead
 from captum_sing.null_space import NullSpace
 from captum_sing.testing import ToyEncoder
 from captum_sing.translator import LinearTranslator

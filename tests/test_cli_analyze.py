@@ -190,6 +190,12 @@ def test_a_translator_of_other_preprocessing_is_refused(place, tmp_path):
     assert numbers(tmp_path, ".")["model"]["preprocessing"] == own
 
 
+def test_a_translator_of_another_layer_is_refused(place, tmp_path):
+    result = analyze(place, "--translator", bare_translator(tmp_path, WIDTH, layer=["neck"]))
+    assert result.exit_code == 1
+    assert "reads, got one for neck. Name the layer it was fitted to" in on_one_line(result)
+
+
 def test_a_translator_of_another_model_is_refused(place, tmp_path):
     result = analyze(place, "--translator", bare_translator(tmp_path, WIDTH, model="timm/other"))
     assert result.exit_code == 1

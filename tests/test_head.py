@@ -25,7 +25,7 @@ from captum_sing.errors import (
 )
 from captum_sing.head import _linear_calls, find_head, resolve_layer
 from captum_sing.hooks import logits_of, read_features
-from captum_sing.linear import head_weight
+from captum_sing.linear_head import head_weight
 from captum_sing.testing import ToyClassifier
 
 IMAGES = torch.randn(2, 3, 32, 32, generator=torch.Generator().manual_seed(0))

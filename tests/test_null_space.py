@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from captum_sing import NullSpace
 from captum_sing.errors import NoNullSpaceError, SINGTypeError, SINGValueError
-from captum_sing.linear import head_weight
+from captum_sing.linear_head import head_weight
 from captum_sing.testing import ToyHead, toy_heads
 
 HEADS = toy_heads()

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from captum_sing import LinearTranslator, NullSpace, image_score
 from captum_sing.errors import SINGValueError
-from captum_sing.linear import head_weight
+from captum_sing.linear_head import head_weight
 from captum_sing.steering import steer
 from captum_sing.testing import ToyHead, toy_heads
 

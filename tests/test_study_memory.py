@@ -17,7 +17,7 @@ sys.path.insert(0, {tests!r})
 import torch
 from study_toys import ENCODER, pictures, toy_extraction
 from captum_sing import ConceptBank, TranslatorFitter
-from captum_sing.linear import LinearHead
+from captum_sing.linear_head import LinearHead
 from captum_sing.study import Block, Extraction, study_of
 
 COUNT, WIDTH = int(sys.argv[1]), 1024

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from captum_sing import NullSpace
 from captum_sing.errors import SINGTypeError, SINGValueError
-from captum_sing.linear import head_weight
+from captum_sing.linear_head import head_weight
 from captum_sing.targets import ImageSpaces
 from captum_sing.testing import toy_heads
 

@@ -9,7 +9,7 @@ from PIL import Image
 from torch import Tensor, nn
 
 from captum_sing import ConceptBank, ImageTextEncoder, find_head
-from captum_sing.linear import head_weight
+from captum_sing.linear_head import head_weight
 from captum_sing.testing import ToyClassifier, ToyEncoder, toy_heads
 
 HEADS = toy_heads()

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from captum_sing import NullSpace, Verification
 from captum_sing.errors import SINGValueError
-from captum_sing.linear import LinearHead
+from captum_sing.linear_head import LinearHead
 from captum_sing.targets import ImageSpaces
 from captum_sing.testing import toy_heads
 from captum_sing.verification import logit_drift, measure

@@ -14,9 +14,10 @@ from captum_sing.cli.analysis import Analysis
 from captum_sing.concepts import ConceptBank
 from captum_sing.datasets import Pictures, read_batches
 from captum_sing.errors import SINGValueError, expected
+from captum_sing.evidence import FEWEST_REFERENCES
 from captum_sing.head import find_head, resolve_layer
 from captum_sing.hooks import logits_of, read_features
-from captum_sing.linear import LinearHead
+from captum_sing.linear_head import LinearHead
 from captum_sing.null_space import NullSpace
 from captum_sing.sing import SING
 from captum_sing.translator import LinearTranslator
@@ -30,7 +31,6 @@ __all__ = ["analyze_pictures", "as_seen", "check_reference", "reference_statisti
 _WHERE = "captum-sing analyze"
 _BATCH = 32
 _ROUNDING = 1e-3
-_FEWEST = 50  # reference images; fewer rank noise
 
 
 def analyze_pictures(
@@ -57,7 +57,6 @@ def analyze_pictures(
         baseline, target, energy, top_k: as of :class:`captum_sing.SING`.
         reference (Path, optional): a folder of images, for the translator's statistics.
     """
-    _check_translator(translator, classifier)
     model = classifier.model
     device = next(model.parameters()).device
     batch = torch.stack([classifier.preprocess(p) for p in pictures.values()]).to(device)
@@ -67,6 +66,7 @@ def analyze_pictures(
     else:
         found = find_head(model, batch[:2])
         layers, heads = [found.name], [found.module]
+    _check_translator(translator, classifier, list(layers))
     width = read_features(model, heads, batch[:1]).flatten(1).shape[1]
     kept = None if target is None else [target]
     weight = LinearHead.of(heads).weight(width)
@@ -161,12 +161,12 @@ def reference_statistics(
             images = batch.tensors["preprocess"].to(device)
             features.append(read_features(classifier.model, heads, images).flatten(1).cpu())
     count = sum(map(len, features))
-    if count < _FEWEST:
+    if count < FEWEST_REFERENCES:
         raise SINGValueError(
             expected(
                 _WHERE,
                 "--reference",
-                f"with {_FEWEST} readable images or more",
+                f"with {FEWEST_REFERENCES} readable images or more",
                 f"{count} in {folder}" + (f" ({left_out[0]})" if left_out else ""),
                 "Give images such as those the model was trained on, some hundreds at best",
             )
@@ -175,8 +175,11 @@ def reference_statistics(
     return translator.with_statistics(torch.cat(features)), facts
 
 
-def _check_translator(translator: LinearTranslator, classifier: LoadedClassifier) -> None:
-    """Fitted to this model, on images that were prepared in the same way."""
+def _check_translator(
+    translator: LinearTranslator, classifier: LoadedClassifier, layers: list[str]
+) -> None:
+    """Fitted to this layer of this model, on images that were prepared in the same way."""
+    read = translator.facts.get("layer")
     fitted = translator.facts.get("preprocessing")
     for recorded, own, constraint, actual, remedy in (
         (
@@ -192,6 +195,13 @@ def _check_translator(translator: LinearTranslator, classifier: LoadedClassifier
             f"for images prepared as this classifier does, {classifier.preprocessing}",
             f"one for {fitted}",
             "Features of images that were prepared in another way are others: fit it again",
+        ),
+        (
+            read,
+            layers,
+            f"for what {' and '.join(layers)} reads",
+            f"one for {' and '.join(read or ())}",
+            "Name the layer it was fitted to (--layer), or fit it again",
         ),
     ):
         if recorded not in (None, own):

@@ -10,7 +10,7 @@ from torch import Tensor
 from captum_sing.errors import NoNullSpaceError, SINGValueError
 from captum_sing.fitting.accuracy import Accuracy, accuracies
 from captum_sing.fitting.report import FitReport
-from captum_sing.linear import LinearHead
+from captum_sing.linear_head import LinearHead
 from captum_sing.null_space import NullSpace
 from captum_sing.quality import TranslatorReport
 from captum_sing.translator import LinearTranslator

@@ -19,7 +19,7 @@ from captum_sing.errors import (
 from captum_sing.fitter import TranslatorFitter
 from captum_sing.head import find_head, resolve_layer
 from captum_sing.hooks import read_features
-from captum_sing.linear import LinearHead
+from captum_sing.linear_head import LinearHead
 
 __all__ = ["MOST_HELD_OUT", "Blocks", "PairReader", "Split"]
 

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from captum_sing.datasets import Unusable
-from captum_sing.linear import LinearHead
+from captum_sing.linear_head import LinearHead
 from captum_sing.study.shards import Block, Shard
 
 __all__ = ["Columns", "Extraction"]

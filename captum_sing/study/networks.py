@@ -11,9 +11,10 @@ from torch import Tensor, nn
 from captum_sing.encoders import ImageTextEncoder
 from captum_sing.errors import SINGNameError, SINGValueError, expected
 from captum_sing.head import find_head, resolve_layer
-from captum_sing.hooks import evaluating, logits_of, read_features, refusals, unwrapped
-from captum_sing.linear import LinearHead
+from captum_sing.hooks import evaluating, logits_of, read_features, refusals
+from captum_sing.linear_head import LinearHead
 from captum_sing.study.shards import Block
+from captum_sing.wrapping import unwrapped
 
 __all__ = ["Layers", "Networks"]
 

@@ -14,7 +14,7 @@ from captum_sing.concepts import ConceptBank
 from captum_sing.controls import isotropic_image_score
 from captum_sing.encoders import ImageTextEncoder
 from captum_sing.errors import SINGNameError, SINGTypeError, SINGValueError, expected
-from captum_sing.linear import LinearHead
+from captum_sing.linear_head import LinearHead
 from captum_sing.null_space import NullSpace
 from captum_sing.sing import SING
 from captum_sing.study.extraction import Extraction

@@ -26,7 +26,7 @@ class Block(NamedTuple):
     Attributes:
         rows (Tensor): their places, shape (B,), int64.
         features (Tensor): at the head's input, shape (B, D), in the classifier's precision; of
-            several heads as :class:`captum_sing.linear.LinearHead` joins them.
+            several heads as :class:`captum_sing.linear_head.LinearHead` joins them.
         logits (Tensor): of the classifier, shape (B, C).
         embeddings (Tensor): of the encoder, shape (B, E), not normalised.
     """

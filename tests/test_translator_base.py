@@ -10,7 +10,7 @@ from captum_sing import LinearTranslator, NullSpace
 from captum_sing.errors import SINGValueError
 from captum_sing.membership import FeatureRecord, sketch
 from captum_sing.nonlinear import NonlinearTranslator
-from captum_sing.translation import Translator
+from captum_sing.translator_base import Translator
 
 D, E = 8, 3
 

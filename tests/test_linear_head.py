@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from captum_sing import NullSpace
 from captum_sing.errors import SINGTypeError, SINGValueError
-from captum_sing.linear import LinearHead, head_weight
+from captum_sing.linear_head import LinearHead, head_weight
 from captum_sing.testing import toy_heads
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from typing import Any
 
 import torch
@@ -15,7 +16,7 @@ from captum_sing.quality import Fit, TranslatorReport, fit_of
 __all__ = ["Translator"]
 
 
-class Translator(nn.Module):
+class Translator(nn.Module, ABC):
     """A map T from features (D) to image embeddings (E); a base class.
 
     Attributes:
@@ -30,19 +31,19 @@ class Translator(nn.Module):
         self.record = record
 
     @property
+    @abstractmethod
     def feature_dim(self) -> int:
         """D, the width of the features."""
-        raise NotImplementedError
 
     @property
+    @abstractmethod
     def embedding_dim(self) -> int:
         """E, the width of the vision-language space."""
-        raise NotImplementedError
 
     @property
+    @abstractmethod
     def mean(self) -> Tensor:
         """The mean of the reference features, shape (D,), float64."""
-        raise NotImplementedError
 
     @property
     def encoder(self) -> str | None:
