@@ -7,7 +7,7 @@ from torch import Tensor
 
 from captum_sing.errors import SINGTypeError, SINGValueError, expected
 
-__all__ = ["angle", "attribute_score", "image_score"]
+__all__ = ["angle", "angles_between", "attribute_score", "image_score"]
 
 
 def angle(u: Tensor, v: Tensor) -> Tensor:
@@ -113,11 +113,25 @@ def attribute_score(original: Tensor, equivalent: Tensor, texts: Tensor) -> Tens
                 "Translate each feature and its equivalent",
             )
         )
-    return _between(original, texts) - _between(equivalent, texts)
+    return angles_between(original, texts) - angles_between(equivalent, texts)
 
 
-def _between(vectors: Tensor, others: Tensor) -> Tensor:
-    """Angles of all vectors with all others, (B, V), without a (B, V, E) tensor."""
+def angles_between(vectors: Tensor, others: Tensor) -> Tensor:
+    """Angles of all vectors with all others, without a (B, V, E) tensor.
+
+    Args:
+        vectors (Tensor): shape (B, E).
+        others (Tensor): shape (V, E).
+
+    Returns:
+        Tensor: shape (B, V), degrees.
+
+    Example::
+
+        >>> import torch
+        >>> angles_between(torch.eye(2)[:1], torch.eye(2))
+        tensor([[ 0., 90.]])
+    """
     u, v = _units(vectors, others)
     exact = "donot_use_mm_for_euclid_dist"  # matrix products lose the digits of small distances
     return _degrees(torch.cdist(u, v, compute_mode=exact), torch.cdist(u, -v, compute_mode=exact))

@@ -12,7 +12,7 @@ from captum_sing.concepts import ConceptBank
 from captum_sing.descriptions import Descriptions, Evidence
 from captum_sing.translator import LinearTranslator
 
-__all__ = ["FEWEST_REFERENCES", "describe", "split_evidence"]
+__all__ = ["FEWEST_REFERENCES", "describe", "split_evidence", "word_gains"]
 
 _VARIES = 1e-3  # of the largest spread; below is the rounding of the covariance
 FEWEST_REFERENCES = 50
@@ -59,14 +59,27 @@ def split_evidence(
         >>> seen.abs().max().item(), ignored[:, 0].sign().tolist()
         (0.0, [1.0, -1.0])
     """
+    pulled = word_gains(translator, concepts)
+    total = (features - translator.mean) @ pulled
+    ignored = null_part.to(pulled.dtype) @ pulled
+    return total - ignored, ignored
+
+
+def word_gains(translator: LinearTranslator, concepts: ConceptBank) -> Tensor:
+    r"""How much evidence a feature adds to each word: :math:`A^\top u_t`, in the word's unit.
+
+    Args:
+        translator (LinearTranslator): A and the statistics of the reference images.
+        concepts (ConceptBank): the V words.
+
+    Returns:
+        Tensor: shape (D, V), float64; the unit is that of :func:`split_evidence`.
+    """
     spread = translator.spread(concepts.directions)
     if not translator.knows_embeddings:
         spread = spread.square().mean().sqrt().expand_as(spread)
     unit = torch.where(spread > _VARIES * spread.max(), 1.0 / spread, 0.0)
-    pulled = translator.pull_back(concepts.directions) * unit
-    total = (features - translator.mean) @ pulled
-    ignored = null_part.to(pulled.dtype) @ pulled
-    return total - ignored, ignored
+    return translator.pull_back(concepts.directions) * unit
 
 
 def describe(

@@ -10,7 +10,7 @@ import torch
 from scipy.stats import binomtest, bootstrap
 from torch import Tensor
 
-from captum_sing.controls import bootstrap_mean, paired_difference
+from captum_sing.controls import bootstrap_mean, bootstrap_means, paired_difference
 from captum_sing.controls.bootstrap import resampled_means
 from captum_sing.errors import SINGTypeError, SINGValueError
 
@@ -88,6 +88,20 @@ def test_equal_seeds_give_equal_results() -> None:
     one = bootstrap_mean(values, seed=5)
     assert bootstrap_mean(values, seed=5) == one
     assert bootstrap_mean(values, seed=6).interval != one.interval
+
+
+@pytest.mark.parametrize("clustered", [False, True])
+def test_columns_are_drawn_together(clustered: bool) -> None:
+    values = gaussian(120, 3) + torch.tensor([0.0, 5.0, -5.0])
+    clusters = torch.arange(120) // 3 if clustered else None
+    found = bootstrap_means(values, clusters=clusters, draws=300, seed=2)
+    for column, result in zip(values.T, found, strict=True):
+        alone = bootstrap_mean(column, clusters=clusters, draws=300, seed=2)
+        assert (result.value, result.n) == (pytest.approx(alone.value, rel=1e-12), alone.n)
+        assert result.interval == pytest.approx(alone.interval, rel=1e-12)
+    assert bootstrap_means(values[:1])[0].note == "no interval: 1 to draw from"
+    with pytest.raises(SINGValueError, match=r"values of shape \(any, any\), got \(120,\)"):
+        bootstrap_means(values[:, 0])
 
 
 def test_few_units_have_a_reason() -> None:

@@ -176,6 +176,27 @@ def test_refuses(change: Any, message: str) -> None:
         compare_models([model("one"), change(model("two"))])
 
 
+@pytest.mark.parametrize(
+    ("one", "two", "message"),
+    [
+        ({"classes": 3}, {"classes": 4}, "got 3 classes of one and 4 of two"),
+        (
+            {"classes": 2, "class_names": ["a", "b"]},
+            {"classes": 2, "class_names": ["b", "a"]},
+            "got class 0 named 'a' by one and 'b' by two",
+        ),
+        ({"classes": 3}, {"class_names": ["a", "b"]}, "got 3 classes of one and 2 of two"),
+    ],
+)
+def test_refuses_models_of_two_lists_of_classes(one: Any, two: Any, message: str) -> None:
+    with pytest.raises(SINGValueError, match=f"models of one list of classes, {message}"):
+        compare_models([changed(model("one"), **one), changed(model("two"), **two)])
+    same = [changed(model(name), **one) for name in ("one", "two")]
+    assert len(compare_models(same, draws=100).pairs)
+    unknown = changed(model("two"), classes=one.get("classes"))
+    assert len(compare_models([same[0], unknown], draws=100).pairs)
+
+
 def test_refuses_what_is_no_study() -> None:
     with pytest.raises(SINGTypeError, match="to be a list of Study, got .'str'"):
         compare_models(["one", "two"])  # type: ignore[list-item]

@@ -12,6 +12,7 @@ from study_toys import ENCODER, folder_of_pictures, pictures, toy_classifier, wh
 from study_world import NAME, scenes_extraction, scenes_study
 
 from captum_sing import SING, ConceptBank, LinearTranslator, NullSpace, TranslatorFitter
+from captum_sing.angles import angle
 from captum_sing.classifiers import LoadedClassifier, load_classifier
 from captum_sing.controls import name, naming_sources
 from captum_sing.demo import load_concepts, load_encoder, load_translator
@@ -86,6 +87,11 @@ def test_rows_are_those_of_attribute(demo: Any, baseline: str) -> None:
     for i, word in enumerate(bank.names):
         near(f"{start}ignored_{word}", found.ignored[:, i], 1e-5)
         near(f"{start}seen_{word}", found.seen[:, i], 1e-5)
+    if baseline == "none":
+        original = translator(loaded.model.features(batch))
+        for i, word in enumerate(bank.names):
+            near(f"attribute_score_{word}", found.attribute_score[:, i], 1e-5)
+            near(f"angle_{word}", angle(original, bank.embeddings[i]), 1e-4)
     assert (table["in_sample"].to_numpy() == found.in_sample.numpy()).all() or baseline == "swap"
 
 

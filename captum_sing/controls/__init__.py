@@ -5,7 +5,7 @@ translator's fit, and removing *anything* turns a vector towards all the rest. W
 is evidence, which is linear and adds up. One procedure answers each question:
 
 =====================================================  ===========================================
-more than geometry?                                    :func:`signal_share`,
+more than geometry?                                    :func:`signal_share`, :func:`word_shares`,
                                                        :func:`against_other_words`
 does one image's ignored part point at a word?         :class:`References`
 does a group's?                                        :func:`permutation_z`, :func:`class_means`
@@ -21,7 +21,7 @@ Every function of images takes ``in_sample``, which images the translator was fi
 something in every empty world. A label of -1 is unknown and its image is left out.
 """
 
-from captum_sing.controls.bootstrap import bootstrap_mean, paired_difference
+from captum_sing.controls.bootstrap import bootstrap_mean, bootstrap_means, paired_difference
 from captum_sing.controls.geometry import haar_spread, isotropic_cosine, isotropic_image_score
 from captum_sing.controls.groups import (
     DEFAULT_IMAGES,
@@ -41,11 +41,17 @@ from captum_sing.controls.names import (
     naming_drop,
     naming_sources,
 )
-from captum_sing.controls.partialled import Partialled
+from captum_sing.controls.partialled import Partialled, partialled_test
 from captum_sing.controls.random_maps import random_translator
 from captum_sing.controls.references import MINIMUM_REFERENCES, ImageTests, References, presence
 from captum_sing.controls.results import Result
-from captum_sing.controls.shares import Share, against_other_words, class_deviations, signal_share
+from captum_sing.controls.shares import (
+    Share,
+    against_other_words,
+    class_deviations,
+    signal_share,
+    word_shares,
+)
 from captum_sing.controls.words import MINIMUM_WITH_WORD, WordTests, word_tests
 
 __all__ = [
@@ -64,6 +70,7 @@ __all__ = [
     "WordTests",
     "against_other_words",
     "bootstrap_mean",
+    "bootstrap_means",
     "class_deviations",
     "class_means",
     "contrasts",
@@ -77,9 +84,11 @@ __all__ = [
     "naming_drop",
     "naming_sources",
     "paired_difference",
+    "partialled_test",
     "permutation_z",
     "presence",
     "random_translator",
     "signal_share",
+    "word_shares",
     "word_tests",
 ]

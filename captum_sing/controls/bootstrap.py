@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -17,7 +16,7 @@ from captum_sing.errors import SINGValueError, expected
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["bootstrap_mean", "paired_difference", "resampled_means"]
+__all__ = ["bootstrap_mean", "bootstrap_means", "paired_difference", "resampled_means"]
 
 _MINIMUM = 30  # units; percentile intervals of fewer are too narrow
 _AT_ONCE = 2**21  # numbers drawn
@@ -50,8 +49,9 @@ def resampled_means(
         sums = sums.new_zeros(int(index.max()) + 1, sums.shape[1]).index_add(0, index, sums)
         sizes = index.bincount().double()
     stacked = torch.column_stack([sums, sizes])
-    means = [stacked[torch.from_numpy(rows)].sum(dim=1) for rows in _rows(len(sums), draws, seed)]
-    totals = torch.cat(means)
+    totals = torch.cat(
+        [_counts(rows, len(sums)) @ stacked for rows in _rows(len(sums), draws, seed)]
+    )
     return totals[:, :-1] / totals[:, -1:]
 
 
@@ -81,6 +81,29 @@ def bootstrap_mean(
         Result(value=1.5, n=40, interval=(1.5, 1.5), p=None, note=None)
     """
     return _difference("bootstrap_mean", [values], [per], clusters, draws, seed)
+
+
+def bootstrap_means(
+    values: Tensor, *, clusters: Tensor | None = None, draws: int = 1000, seed: int = 0
+) -> list[Result]:
+    """As :func:`bootstrap_mean` of each column, all on the same draws: as many, made once.
+
+    Args:
+        values (Tensor): shape (n, k).
+        clusters, draws, seed: as :func:`resampled_means`.
+
+    Returns:
+        list of Result: k of them.
+
+    Example::
+
+        >>> import torch
+        >>> values = torch.arange(80.0).reshape(40, 2)
+        >>> bootstrap_means(values)[1] == bootstrap_mean(values[:, 1])
+        True
+    """
+    table = check_rows("bootstrap_means", "values", values, (None, None))
+    return _results("bootstrap_means", table, lambda means: means, clusters, draws, seed)
 
 
 def paired_difference(
@@ -131,18 +154,35 @@ def _difference(
         columns.append(check_rows(where, "values", value, (count,)))
         columns.append(torch.ones_like(columns[-1]) if per is None else per)
         columns[-1] = check_rows(where, "per", columns[-1], (count,))
+    (result,) = _results(where, torch.stack(columns, dim=1), _ratios, clusters, draws, seed)
+    return result
+
+
+def _results(
+    where: str,
+    table: Tensor,
+    statistics: Callable[[Tensor], Tensor],
+    clusters: Tensor | None,
+    draws: int,
+    seed: int,
+) -> list[Result]:
+    """Statistics of the columns' means, each with its interval."""
     if draws < 100:
         raise SINGValueError(expected(where, "draws", "of at least 100", draws, "Draw 1000"))
-    table = torch.stack(columns, dim=1)
+    count = len(table)
     if clusters is not None:
-        clusters = check_labels(f"{where} (clusters)", clusters, len(table))
-    units = len(table) if clusters is None else len(clusters.unique())
-    value = float(_ratios(table.mean(dim=0, keepdim=True))) if len(table) else math.nan
+        clusters = check_labels(f"{where} (clusters)", clusters, count)
+    units = count if clusters is None else len(clusters.unique())
+    values = statistics(table.mean(dim=0, keepdim=True))[0].tolist()
     if units < 2:
-        return Result(value, len(table), note=f"no interval: {units} to draw from")
-    found = _ratios(resampled_means(table, clusters, draws=draws, seed=seed))
+        return [Result(value, count, note=f"no interval: {units} to draw from") for value in values]
+    found = statistics(resampled_means(table, clusters, draws=draws, seed=seed)).T
     few = f"no star: an interval from {units} is too narrow; {_MINIMUM} needed"
-    return Result(value, len(table), percentiles(found), note=few if units < _MINIMUM else None)
+    note = few if units < _MINIMUM else None
+    return [
+        Result(value, count, percentiles(drawn), note=note)
+        for value, drawn in zip(values, found, strict=True)
+    ]
 
 
 def percentiles(draws: Tensor) -> tuple[float, float]:
@@ -152,9 +192,9 @@ def percentiles(draws: Tensor) -> tuple[float, float]:
 
 
 def _ratios(means: Tensor) -> Tensor:
-    """The first ratio minus the second, if there is one."""
+    """The first ratio minus the second, if there is one; shape (draws, 1)."""
     ratios = means[:, 0::2] / means[:, 1::2]
-    return ratios[:, 0] - ratios[:, 1:].sum(dim=1)
+    return ratios if ratios.shape[1] == 1 else ratios[:, :1] - ratios[:, 1:]
 
 
 def _rows(count: int, draws: int, seed: int) -> Iterator[NDArray[np.int64]]:
@@ -162,3 +202,11 @@ def _rows(count: int, draws: int, seed: int) -> Iterator[NDArray[np.int64]]:
     at_once = max(1, _AT_ONCE // count)
     for start in range(0, draws, at_once):
         yield generator.integers(count, size=(min(at_once, draws - start), count))
+
+
+def _counts(rows: NDArray[np.int64], count: int) -> Tensor:
+    """How often each unit is in each draw, shape (draws, count)."""
+    index = torch.from_numpy(rows)
+    return torch.zeros(index.shape, dtype=torch.float64).scatter_add_(
+        1, index, torch.ones((), dtype=torch.float64).expand(index.shape)
+    )

@@ -15,9 +15,10 @@ from captum_sing.controls.results import Result
 from captum_sing.controls.samples import check_evidence, check_labels, check_rows
 from captum_sing.errors import SINGValueError, expected
 
-__all__ = ["Share", "against_other_words", "class_deviations", "signal_share"]
+__all__ = ["Share", "against_other_words", "class_deviations", "signal_share", "word_shares"]
 
 _CLEAR = 5.0  # permutation z of the total; a share of nothing is no number
+_READING = "not tested: a reading of the interval"
 _MINIMUM_NULLITY = 30
 _MINIMUM_OTHERS = 15
 
@@ -97,26 +98,74 @@ def signal_share(
     whole = permutation_z(total, labels, in_sample=in_sample)
     total, labels, rows = check_evidence("signal_share", total, labels, in_sample)
     if not whole.z > _CLEAR:
-        note = f"no share: the total contrast is not clear (z = {whole.z:.1f})"
-        return Share(math.nan, whole.n, None, None, note, nullity, width, total=whole)
+        return _unclear(whole, nullity, width)
     if clusters is not None:
         clusters = check_labels("signal_share (clusters)", clusters, len(in_sample))[rows]
     pair = torch.stack([contrasts(part, labels)[0] for part in (ignored[rows], total)], dim=1)
     drawn = resampled_means(pair, clusters, draws=draws, seed=seed)
     ratios = drawn[:, 0] / drawn[:, 1]
     value = float(pair[:, 0].sum() / pair[:, 1].sum())
-    note = "not tested: a reading of the interval"
-    return Share(
-        value,
-        whole.n,
-        percentiles(ratios),
-        None,
-        note,
-        nullity,
-        width,
-        float(ratios.std()),
-        whole,
-    )
+    ends, se = percentiles(ratios), float(ratios.std())
+    return Share(value, whole.n, ends, None, _READING, nullity, width, se, whole)
+
+
+def word_shares(
+    ignored: Tensor,
+    total: Tensor,
+    labels: Tensor,
+    *,
+    nullity: int,
+    width: int,
+    in_sample: Tensor,
+    clusters: Tensor | None = None,
+    draws: int = 1000,
+    seed: int = 0,
+) -> list[Share]:
+    r"""The :func:`signal_share` of each word alone: images that have it against those that do not.
+
+    Args:
+        ignored, total, labels, nullity, width, in_sample, clusters, draws, seed: as
+            :func:`signal_share`; all words are drawn together.
+
+    Returns:
+        list of Share: one a word.
+
+    Example::
+
+        >>> import torch
+        >>> labels = torch.arange(300) % 3
+        >>> signal = torch.nn.functional.one_hot(labels).double()
+        >>> [share.value for share in word_shares(
+        ...     signal * torch.tensor([0.0, 0.5, 1.0]), signal, labels, nullity=8, width=64,
+        ...     in_sample=torch.zeros(300, dtype=torch.bool))]
+        [0.0, 0.5, 1.0]
+    """
+    where = "word_shares"
+    ignored = check_rows(where, "ignored", ignored, tuple(total.shape))
+    total, labels, rows = check_evidence(where, total, labels, in_sample)
+    n, words = total.shape
+    if not n:
+        return [Share(math.nan, 0, note="no image has a label")] * words
+    if clusters is not None:
+        clusters = check_labels(f"{where} (clusters)", clusters, len(in_sample))[rows]
+    present = torch.nn.functional.one_hot(labels, words).double()
+    apart = present - present.mean(dim=0)
+    centred = total - total.mean(dim=0)
+    pair = torch.stack([apart * (part - part.mean(dim=0)) for part in (ignored[rows], total)])
+    variance = apart.square().mean(dim=0) * centred.square().sum(dim=0) * n / max(n - 1, 1)
+    z = torch.where(variance > 0, pair[1].sum(dim=0) / variance.sqrt(), torch.nan)
+    drawn = resampled_means(torch.cat([*pair], dim=1), clusters, draws=draws, seed=seed)
+    ratios, values = drawn[:, :words] / drawn[:, words:], pair[0].sum(dim=0) / pair[1].sum(dim=0)
+    shares = []
+    for t in range(words):
+        whole = GroupTest(float(pair[1][:, t].mean()), n, z=float(z[t]))
+        if not whole.z > _CLEAR:
+            shares.append(_unclear(whole, nullity, width))
+            continue
+        ends, se = percentiles(ratios[:, t]), float(ratios[:, t].std())
+        known = (float(values[t]), n, ends, None, _READING, nullity, width, se, whole)
+        shares.append(Share(*known))
+    return shares
 
 
 def against_other_words(share: Share, others: Sequence[Share], spread: float) -> Share:
@@ -129,7 +178,8 @@ def against_other_words(share: Share, others: Sequence[Share], spread: float) ->
 
     Args:
         share (Share): of the word, or of the group of words.
-        others (sequence of Share): of the other words, from the same head.
+        others (sequence of Share): of other words, from the same head; words that exclude each
+            other share their signal, and count as one: their group.
         spread (float): sigma, of this share.
 
     Returns:
@@ -146,9 +196,7 @@ def against_other_words(share: Share, others: Sequence[Share], spread: float) ->
             share, note=f"no star: {share.nullity} of {_MINIMUM_NULLITY} ignored directions needed"
         )
     if len(values) < _MINIMUM_OTHERS:
-        return replace(
-            share, note=f"no star: {len(values)} of {_MINIMUM_OTHERS} other words needed"
-        )
+        return replace(share, note=f"no star: {len(values)} of {_MINIMUM_OTHERS} others needed")
     if not 0.0 <= spread < math.inf:
         raise SINGValueError(
             expected("against_other_words", "spread", "finite", spread, "Use haar_spread(...)")
@@ -156,6 +204,11 @@ def against_other_words(share: Share, others: Sequence[Share], spread: float) ->
     centre = float(torch.tensor(values, dtype=torch.float64).quantile(0.5))
     z = (share.value - centre) / math.hypot(spread, share.se)
     return replace(share, p=float(2 * norm.sf(abs(z))), centre=centre, spread=spread, note=None)
+
+
+def _unclear(whole: GroupTest, nullity: int, width: int) -> Share:
+    note = f"no share: the total contrast is not clear (z = {whole.z:.1f})"
+    return Share(math.nan, whole.n, None, None, note, nullity, width, total=whole)
 
 
 def class_deviations(features: Tensor, labels: Tensor, words: int) -> Tensor:

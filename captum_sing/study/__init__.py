@@ -13,6 +13,7 @@ from captum_sing.study.extraction import Extraction
 from captum_sing.study.extractor import extract
 from captum_sing.study.running import run_study, study_of
 from captum_sing.study.shards import Block
+from captum_sing.study.steered import steered
 from captum_sing.study.study import Study
 
 __all__ = [
@@ -25,5 +26,6 @@ __all__ = [
     "extract",
     "null_axes",
     "run_study",
+    "steered",
     "study_of",
 ]

@@ -20,10 +20,10 @@ from captum_sing.controls import (
     permutation_z,
 )
 from captum_sing.errors import SINGTypeError, SINGValueError, expected
-from captum_sing.study.judging import codes, evidence
+from captum_sing.study.labels import check_classes
 from captum_sing.study.statistics import by_class, interval
 from captum_sing.study.study import Study
-from captum_sing.study.table import column, own_column
+from captum_sing.study.table import codes, column, evidence, own_column
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -253,7 +253,13 @@ def _check(studies: Any) -> list[str]:
         raise SINGValueError(
             expected(_WHERE, "studies", "through one encoder", encoders, "Two encoders, two spaces")
         )
+    for study in studies[1:]:
+        check_classes(_WHERE, names[0], _classes(studies[0]), study.facts["model"], _classes(study))
     return names
+
+
+def _classes(study: Study) -> Sequence[str] | int | None:
+    return study.facts.get("class_names") or study.facts.get("classes")
 
 
 def _aligned(

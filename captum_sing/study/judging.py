@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -13,18 +13,18 @@ from captum_sing.controls import (
     GroupTest,
     naming,
     naming_drop,
+    partialled_test,
     permutation_z,
-    signal_share,
     word_tests,
 )
 from captum_sing.study.scoring import SOURCES
-from captum_sing.study.statistics import MODEL, by_class, interval, levels
-from captum_sing.study.table import column, named_column, own_column
+from captum_sing.study.statistics import MODEL, interval, levels, with_q
+from captum_sing.study.table import beyond_column, codes, evidence, named_column, own_column
 
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["codes", "evidence", "group_judgements", "name_judgements", "word_judgements"]
+__all__ = ["beyond_judgements", "group_judgements", "name_judgements", "word_judgements"]
 
 _CONSTANT = (
     "not tested: the word is the same in all images of a class, and several classes share it; "
@@ -34,15 +34,8 @@ _DROP_OF_NOTHING = "no star: the whole feature names no better than chance"
 _UNNAMED = "not tested: no image has a label"
 
 
-def group_judgements(
-    table: pd.DataFrame,
-    groups: dict[str, Sequence[str]],
-    nullity: int,
-    width: int,
-    draws: int,
-    seed: int,
-) -> pd.DataFrame:
-    """Whether what is ignored points at the images' own words, and which share of them it is.
+def group_judgements(table: pd.DataFrame, groups: dict[str, Sequence[str]]) -> pd.DataFrame:
+    """Whether what is ignored points at the images' own words.
 
     A word that varies within classes is tested within them. Where the words are the classes, the
     model's images are compared with each other, and a class has no test of its own; see
@@ -51,15 +44,12 @@ def group_judgements(
     Args:
         table (pandas.DataFrame): of a study.
         groups (dict): group -> its words.
-        nullity, width (int): K and D.
-        draws, seed (int): of the bootstrap.
 
     Returns:
         pandas.DataFrame: a row a level and group with labels, with ``n``, the mean ``contrast``
         with ``low`` and ``high``, ``z``, ``p``, ``q`` and ``starred`` of
         :func:`captum_sing.controls.permutation_z`, its ``effect``, the images ``needed`` and a
-        ``note``; the signal ``share`` with ``share_low``, ``share_high``, beside ``chance``, K/D,
-        and a ``share_note``. q is over the groups of the model, or over all groups and classes.
+        ``note``. q is over the groups of the model, or over all groups and classes.
     """
     import pandas as pd
 
@@ -71,7 +61,7 @@ def group_judgements(
             known = images[images[own_column(group)].notna()]
             if level != MODEL and known[own_column(group)].nunique() < 2 and len(known):
                 continue  # nothing to compare with inside the class
-            ignored, seen = (evidence(known, kind, words) for kind in ("ignored", "seen"))
+            ignored = evidence(known, "ignored", words)
             labels = codes(known, own_column(group))
             nobody = torch.zeros(len(known), dtype=torch.bool)
             strata, constant = _strata(known, group)
@@ -93,27 +83,36 @@ def group_judgements(
                 "needed": test.needed or np.nan,
                 "note": test.note,
             }
-            share = None
-            if len(known):
-                share = signal_share(
-                    ignored,
-                    ignored + seen,
-                    labels,
-                    nullity=nullity,
-                    width=width,
-                    in_sample=nobody,
-                    clusters=codes(known, "label") if by_class(known) else None,
-                    draws=draws,
-                    seed=seed,
-                )
-            ends = interval(share.interval if share else None)
-            row |= {
-                "share": share.value if share else np.nan,
-                **{f"share_{end}": value for end, value in ends.items()},
-                "chance": nullity / width,
-                "share_note": share.note if share else _UNNAMED,
-            }
             rows.append(row)
+    return _with_q(pd.DataFrame(rows))
+
+
+def beyond_judgements(
+    table: pd.DataFrame, groups: dict[str, Sequence[str]], facts: Mapping[str, Any]
+) -> pd.DataFrame:
+    """Whether the ignored part tells more of the words than what is seen, for the model.
+
+    Args:
+        table (pandas.DataFrame): of a study.
+        groups (dict): group -> its words.
+        facts (mapping): of the study.
+
+    Returns:
+        pandas.DataFrame: a row a group with labels, with ``n`` images, the ``mean`` with ``low``
+        and ``high``, ``p``, ``q``, ``starred`` and ``note`` of
+        :func:`captum_sing.controls.partialled_test`.
+    """
+    import pandas as pd
+
+    known, rows = facts.get("beyond") or {"fitted": {}}, []
+    for group, count in known["fitted"].items():
+        if group not in groups:
+            continue
+        products = torch.from_numpy(table[beyond_column(group)].dropna().to_numpy(copy=True))
+        found = partialled_test(products, known["rank"], count)
+        row = {"level": MODEL, "group": group, "n": found.n, "mean": found.value}
+        row |= {**interval(found.interval), "p": np.nan if found.p is None else found.p}
+        rows.append(row | {"note": found.note})
     return _with_q(pd.DataFrame(rows))
 
 
@@ -204,17 +203,6 @@ def name_judgements(table: pd.DataFrame, groups: dict[str, Sequence[str]]) -> pd
     return _with_q(pd.DataFrame(rows))
 
 
-def evidence(images: pd.DataFrame, kind: str, words: Sequence[str]) -> Tensor:
-    """What is "seen" or "ignored" of words, about the mean, shape (n, V)."""
-    columns = [column(kind, "mean", word) for word in words]
-    return torch.from_numpy(images[columns].to_numpy(copy=True))
-
-
-def codes(images: pd.DataFrame, name: str) -> Tensor:
-    """Whole numbers for what a column says; -1 for nothing."""
-    return torch.from_numpy(images[name].cat.codes.to_numpy().astype(np.int64))
-
-
 def _own(images: pd.DataFrame, group: str, words: Sequence[str]) -> Tensor:
     return torch.nn.functional.one_hot(codes(images, own_column(group)), len(words)).bool()
 
@@ -230,15 +218,7 @@ def _strata(known: pd.DataFrame, group: str) -> tuple[Tensor | None, bool]:
 
 
 def _with_q(rows: pd.DataFrame) -> pd.DataFrame:
-    """False discoveries among the model's tests, and among those of all classes, held at q."""
-    from scipy.stats import false_discovery_control
-
+    """The tests of the model are one family, those of all classes another."""
     if not len(rows):
         return rows
-    tested = rows["p"].notna() & rows["note"].isna()
-    rows["q"] = np.nan
-    for family in (tested & (rows["level"] == MODEL), tested & (rows["level"] != MODEL)):
-        if family.any():
-            rows.loc[family, "q"] = false_discovery_control(rows.loc[family, "p"].to_numpy())
-    rows["starred"] = rows["q"] <= 0.05
-    return rows
+    return with_q(rows, [rows["level"] == MODEL, rows["level"] != MODEL])

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 from captum_sing.concepts import ConceptBank
 from captum_sing.errors import SINGNameError, SINGValueError, expected
 
-__all__ = ["label_names", "own_words", "unique_names"]
+__all__ = ["check_classes", "groups_with_evidence", "label_names", "own_words", "unique_names"]
 
 _WHERE = "run_study"
 
@@ -104,3 +105,59 @@ def own_words(
                 )
             )
     return own
+
+
+def check_classes(
+    where: str,
+    first: str,
+    its: Sequence[str] | int | None,
+    second: str,
+    others: Sequence[str] | int | None,
+) -> None:
+    """Two models tell the same classes apart.
+
+    Args:
+        where (str): who asks, for the error.
+        first, second (str): names of the models.
+        its, others (sequence of str, int or None): the names of their classes, or how many there
+            are where they have none; None if nothing is known.
+
+    Raises:
+        SINGValueError: another number of classes, or another name for one.
+    """
+    if its is None or others is None:
+        return
+    sizes = [known if isinstance(known, int) else len(known) for known in (its, others)]
+    actual = f"{sizes[0]} classes of {first} and {sizes[1]} of {second}"
+    if sizes[0] == sizes[1]:
+        if isinstance(its, int) or isinstance(others, int) or list(its) == list(others):
+            return
+        place = next(i for i, (a, b) in enumerate(zip(its, others, strict=True)) if a != b)
+        actual = f"class {place} named {its[place]!r} by {first} and {others[place]!r} by {second}"
+    raise SINGValueError(
+        expected(
+            where,
+            "models",
+            "of one list of classes",
+            actual,
+            "What a head ignores depends on what it tells apart: study these on their own",
+        )
+    )
+
+
+def groups_with_evidence(facts: Mapping[str, Any], whole: bool = True) -> dict[str, Sequence[str]]:
+    """The groups all of whose words were asked for; or, if not ``whole``, what was asked of each.
+
+    Args:
+        facts (mapping): of a study.
+        whole (bool, optional): Default: True
+    """
+    if "mean" not in facts["baselines"]:
+        return {}
+    asked, groups = set(facts["words"]), facts["groups"]
+    kept = {group: [word for word in words if word in asked] for group, words in groups.items()}
+    return {
+        group: words
+        for group, words in kept.items()
+        if words and (not whole or len(words) == len(groups[group]))
+    }

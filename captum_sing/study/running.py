@@ -17,13 +17,16 @@ from captum_sing.errors import SINGNameError, SINGTypeError, SINGValueError, exp
 from captum_sing.linear_head import LinearHead
 from captum_sing.null_space import NullSpace
 from captum_sing.sing import SING
+from captum_sing.study.beyond import partial_out
 from captum_sing.study.extraction import Extraction
 from captum_sing.study.extractor import extract
+from captum_sing.study.geometry import haar_spreads
+from captum_sing.study.labels import groups_with_evidence
 from captum_sing.study.networks import Layers
 from captum_sing.study.notes import notes_of, quality_of
 from captum_sing.study.scoring import Scorer
 from captum_sing.study.study import Study
-from captum_sing.study.table import fill_table
+from captum_sing.study.table import fill_table, own_column
 from captum_sing.translator import LinearTranslator
 
 __all__ = ["run_study", "study_of"]
@@ -161,6 +164,8 @@ def study_of(
     Raises:
         SINGTypeError, SINGValueError, SINGNameError: what does not fit, or is not there.
     """
+    import pandas as pd
+
     if not isinstance(extraction, Extraction):
         raise SINGTypeError(
             expected(
@@ -191,6 +196,7 @@ def study_of(
         **extraction.facts,
         "key": extraction.key,
         "layers": list(extraction.layers),
+        "classes": extraction.sizes[1],
         "class_names": extraction.class_names and list(extraction.class_names),
         "translator": {
             name: value
@@ -211,6 +217,13 @@ def study_of(
         "seed": seed,
     }
     facts["notes"] = notes_of(table, scorer)
+    groups = groups_with_evidence(facts)
+    tested = {group: words for group, words in groups.items() if own_column(group) in table}
+    if tested:
+        facts["haar_spreads"] = haar_spreads(extraction, scorer, table, tested)
+        columns, facts["beyond"] = partial_out(extraction, scorer, table, tested, seed)
+        further = pd.DataFrame(columns, index=table.index)
+        table = pd.concat([table, further], axis=1)
     return Study(table, facts)
 
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
+from captum_sing.angles import angles_between
 from captum_sing.baselines import deviation
 from captum_sing.concepts import ConceptBank
 from captum_sing.controls import name
@@ -51,7 +52,7 @@ class Scorer:
 
     def score(
         self, features: Tensor, embeddings: Tensor
-    ) -> tuple[dict[str, Descriptions], dict[str, dict[str, Tensor]]]:
+    ) -> tuple[dict[str, Descriptions], dict[str, dict[str, Tensor]], Tensor]:
         """All scores of a block, and the words it is given.
 
         Args:
@@ -59,8 +60,9 @@ class Scorer:
             embeddings (Tensor): of the encoder, shape (B, E).
 
         Returns:
-            tuple: the scores, by baseline (but evidence about zero is nothing to use); and of
-            each group of words, by source, the column of the word that is named, shape (B,).
+            tuple: the scores, by baseline (but evidence about zero is nothing to use); of each
+            group of words, by source, the column of the word that is named, shape (B,); and the
+            angle between each translation and word, shape (B, V), degrees.
         """
         features = features.to(self.translator.weight.device).double()
         in_sample = self.translator.knows(features)
@@ -85,10 +87,12 @@ class Scorer:
             sources["ignored"] = self.translator(self.translator.mean + removed["mean"])
         if "conditional" in removed:
             sources["seen_conditional"] = self.translator(features - removed["conditional"])
-        return scores, {
+        texts = self.concepts.embeddings
+        named = {
             group: {
-                source: name(translated, self.concepts.embeddings[self.concepts.indices(words)])
+                source: name(translated, texts[self.concepts.indices(words)])
                 for source, translated in sources.items()
             }
             for group, words in self.concepts.groups.items()
         }
+        return scores, named, angles_between(sources["all"], texts.to(sources["all"]))

@@ -2,19 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
+from torch import Tensor
 
-from captum_sing.controls import bootstrap_mean
+from captum_sing.controls import bootstrap_means
 from captum_sing.study.table import column
 
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["MODEL", "angle_statistics", "levels", "word_statistics"]
+__all__ = [
+    "MODEL",
+    "angle_statistics",
+    "by_class",
+    "interval",
+    "levels",
+    "with_q",
+    "word_statistics",
+]
 
 MODEL = "(model)"
 """The level of all images together."""
@@ -51,30 +60,26 @@ def angle_statistics(
     """
     import pandas as pd
 
-    rows = []
+    asked = [(baseline, measure) for baseline in baselines for measure in _MEASURES]
+    rows: list[dict[str, Any]] = []
     for level, images in levels(table):
-        for baseline in baselines:
-            for measure in _MEASURES:
-                name = column(measure, baseline)
-                there = images[np.isfinite(images[name])]
-                clusters, drawn = None, "images"
-                if level == MODEL and by_class(there):
-                    clusters, drawn = torch.tensor(there["label"].cat.codes.to_numpy()), "classes"
-                values = torch.from_numpy(there[name].to_numpy(copy=True))
-                found = bootstrap_mean(values, clusters=clusters, draws=draws, seed=seed)
-                rows.append(
-                    {
-                        "level": level,
-                        "baseline": baseline,
-                        "measure": measure,
-                        "n": found.n,
-                        "mean": found.value,
-                        "spread": there[name].std(),
-                        **interval(found.interval),
-                        "drawn": drawn,
-                        "note": found.note,
-                    }
-                )
+        values = images[[column(measure, baseline) for baseline, measure in asked]].to_numpy()
+        there = np.isfinite(values)
+        own: list[dict[str, Any]] = [{}] * len(asked)
+        for which in np.unique(there, axis=1).T:  # columns that the same images have: drawn once
+            alike = (there == which[:, None]).all(axis=0).nonzero()[0]
+            clusters, drawn = None, "images"
+            if level == MODEL and by_class(images[which]):
+                codes = images["label"].cat.codes.to_numpy()[which]
+                clusters, drawn = torch.from_numpy(codes.astype(np.int64)), "classes"
+            sample = torch.from_numpy(values[which][:, alike])
+            results = bootstrap_means(sample, clusters=clusters, draws=draws, seed=seed)
+            for place, found, spread in zip(alike, results, _spreads(sample), strict=True):
+                baseline, measure = asked[place]
+                row = {"level": level, "baseline": baseline, "measure": measure, "n": found.n}
+                row |= {"mean": found.value, "spread": spread, **interval(found.interval)}
+                own[place] = row | {"drawn": drawn, "note": found.note}
+        rows += own
     return pd.DataFrame(rows)
 
 
@@ -125,6 +130,11 @@ def word_statistics(table: pd.DataFrame, groups: dict[str, Sequence[str]]) -> pd
     return pd.concat(frames, ignore_index=True)
 
 
+def _spreads(sample: Tensor) -> list[float]:
+    """Standard deviations of columns; NaN for those of one image."""
+    return sample.std(dim=0).tolist() if len(sample) > 1 else [float("nan")] * sample.shape[1]
+
+
 def by_class(images: pd.DataFrame) -> bool:
     """Whether these images have classes enough to draw whole ones."""
     return bool(images["label"].notna().all()) and images["label"].nunique() >= _CLASSES
@@ -134,3 +144,21 @@ def interval(found: tuple[float, float] | None) -> dict[str, Any]:
     """The two ends of an interval, as columns."""
     low, high = found or (np.nan, np.nan)
     return {"low": low, "high": high}
+
+
+def with_q(rows: pd.DataFrame, families: Iterable[Any]) -> pd.DataFrame:
+    """Add ``q``, false discoveries held within each family of tests, and ``starred``, q <= 0.05.
+
+    Args:
+        rows (pandas.DataFrame): with ``p``, and ``note``, which says why a row has no star.
+        families (iterable of pandas.Series): which rows, bool.
+    """
+    from scipy.stats import false_discovery_control
+
+    rows["q"] = np.nan
+    for family in families:
+        tested = family & rows["p"].notna() & rows["note"].isna()
+        if tested.any():
+            rows.loc[tested, "q"] = false_discovery_control(rows.loc[tested, "p"].to_numpy())
+    rows["starred"] = rows["q"] <= 0.05
+    return rows

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -11,7 +10,14 @@ from typing import TYPE_CHECKING, Any
 
 from captum_sing.errors import SINGFileError, expected
 from captum_sing.files import made, write_whole
-from captum_sing.study.judging import group_judgements, name_judgements, word_judgements
+from captum_sing.study.judging import (
+    beyond_judgements,
+    group_judgements,
+    name_judgements,
+    word_judgements,
+)
+from captum_sing.study.labels import groups_with_evidence
+from captum_sing.study.sharing import share_judgements
 from captum_sing.study.statistics import MODEL, angle_statistics, word_statistics
 
 if TYPE_CHECKING:
@@ -19,7 +25,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Study"]
 
-_FORMAT = 1
+_FORMAT = 2
+_KEYS = ("level", "group")
 _KEY = "captum_sing"
 _TABLE, _FACTS = "table.parquet", "study.json"
 
@@ -40,11 +47,15 @@ class Study:
             - ``image_score``, ``attribute_score`` (for the label, where that is a word) and
               ``null_energy`` of the paper's null removal, and with ``mean_``, ``conditional_`` or
               ``swap_`` before the name those of the other baselines;
+            - ``angle_red`` and ``attribute_score_red``: between T(f) and that word, degrees, and
+              the paper's AS of the word;
             - ``seen_red`` and ``ignored_red``: evidence for that word, about the mean feature,
               and with ``conditional_`` or ``swap_`` before the name about other baselines;
             - ``own_color``: the word of a group that the image has, where that is known, and
               ``named_color_seen``: the word it is given; see
-              :data:`captum_sing.study.scoring.SOURCES`.
+              :data:`captum_sing.study.scoring.SOURCES`;
+            - ``beyond_color``: what the ignored part tells of the own word beyond what is seen; see
+              :func:`captum_sing.study.beyond.partial_out`.
         facts (dict): what it was made of, as JSON holds it: the names of ``model`` and
             ``encoder``, ``nullity``, ``rank`` and ``width``, ``isotropic_image_score``,
             ``baselines``, ``groups`` and ``words``, the translator's quality on held-out images,
@@ -66,18 +77,35 @@ class Study:
     @cached_property
     def words(self) -> pd.DataFrame:
         """Evidence by level and word; see :func:`captum_sing.study.statistics.word_statistics`."""
-        return word_statistics(self.table, self._groups(whole=False))
+        return word_statistics(self.table, groups_with_evidence(self.facts, whole=False))
 
     @cached_property
     def word_tests(self) -> pd.DataFrame:
         """Words with labels, tested; see :func:`captum_sing.study.judging.word_judgements`."""
-        return word_judgements(self.table, self._groups())
+        return word_judgements(self.table, groups_with_evidence(self.facts))
 
     @cached_property
     def groups(self) -> pd.DataFrame:
-        """Groups by level, tested; see :func:`captum_sing.study.judging.group_judgements`."""
-        nullity, width = self.facts["nullity"], self.facts["width"]
-        return group_judgements(self.table, self._groups(), nullity, width, **self._drawing)
+        """Groups by level, tested; the answer to each question in a row.
+
+        The columns of :func:`captum_sing.study.judging.group_judgements`; those of :attr:`shares`
+        as ``share``, and ``share_low``, ``share_p``, ...; and those of :attr:`beyond` as
+        ``beyond``, ``beyond_low``, ...
+        """
+        groups = group_judgements(self.table, groups_with_evidence(self.facts))
+        shares = self.shares[self.shares["word"].isna()] if len(self.shares) else self.shares
+        groups = _beside(groups, shares.drop(columns=["word", "n"], errors="ignore"), "share")
+        return _beside(groups, self.beyond, "beyond")
+
+    @cached_property
+    def shares(self) -> pd.DataFrame:
+        """Ignored shares; see :func:`captum_sing.study.sharing.share_judgements`."""
+        return share_judgements(self.table, groups_with_evidence(self.facts), self.facts)
+
+    @cached_property
+    def beyond(self) -> pd.DataFrame:
+        """The partialled test; see :func:`captum_sing.study.judging.beyond_judgements`."""
+        return beyond_judgements(self.table, groups_with_evidence(self.facts), self.facts)
 
     @cached_property
     def naming(self) -> pd.DataFrame:
@@ -117,6 +145,7 @@ class Study:
             "words": self.words,
             "word_tests": self.word_tests,
             "groups": self.groups,
+            "shares": self.shares,
             "naming": self.naming,
         }
         records = {
@@ -195,16 +224,14 @@ class Study:
     def _drawing(self) -> dict[str, int]:
         return {"draws": self.facts["draws"], "seed": self.facts["seed"]}
 
-    def _groups(self, whole: bool = True) -> dict[str, Sequence[str]]:
-        """The groups with evidence: those all of whose words were asked for, or what was asked."""
-        if "mean" not in self.facts["baselines"]:
-            return {}
-        asked, groups = set(self.facts["words"]), self.facts["groups"]
-        kept: Mapping[str, Sequence[str]] = {
-            group: [word for word in words if word in asked] for group, words in groups.items()
-        }
-        return {
-            group: words
-            for group, words in kept.items()
-            if words and (not whole or len(words) == len(groups[group]))
-        }
+
+def _beside(rows: pd.DataFrame, others: pd.DataFrame, name: str) -> pd.DataFrame:
+    """Two frames by level and group as one; the second's value is ``name``, the rest follow it."""
+    if not len(rows) or not len(others):
+        return rows
+    plain = {"share": "share", "mean": name, "chance": "chance"}
+    named = {key: plain.get(key, f"{name}_{key}") for key in others if key not in _KEYS}
+    joined = rows.merge(others.rename(columns=named), on=list(_KEYS), how="left")
+    note = joined[f"{name}_note"].astype(object)
+    said = {f"{name}_starred": joined[f"{name}_starred"].eq(True)}
+    return joined.assign(**said, **{f"{name}_note": note.where(note.notna(), None)})

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import torch
 from torch import Tensor
 
 from captum_sing.study.extraction import Extraction
@@ -15,18 +16,27 @@ from captum_sing.study.scoring import SOURCES, Scorer
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["column", "fill_table", "named_column", "own_column"]
+__all__ = [
+    "beyond_column",
+    "codes",
+    "column",
+    "evidence",
+    "fill_table",
+    "named_column",
+    "own_column",
+    "rows_of",
+]
 
 
 def column(kind: str, baseline: str = "none", word: str | None = None) -> str:
     """The column of a score.
 
     Args:
-        kind (str): "image_score", "attribute_score" (of the label), "null_energy", or with a word
-            "seen" or "ignored".
+        kind (str): "image_score", "attribute_score" (of the label), "null_energy"; or, with a
+            word, "seen", "ignored", "attribute_score", or the "angle" between T(f) and the word.
         baseline (str): what is put in the ignored part's place. Evidence is never taken about
             zero: that of "none" is that of "mean".
-        word (str, optional): of evidence.
+        word (str, optional): which.
 
     Example::
 
@@ -48,6 +58,30 @@ def own_column(group: str) -> str:
 def named_column(group: str, source: str) -> str:
     """The column of the word of a group that an image is given; see :class:`Scorer`."""
     return f"named_{group}_{source}"
+
+
+def beyond_column(group: str) -> str:
+    """The column of what the ignored part tells beyond what is seen; see :func:`partial_out`."""
+    return f"beyond_{group}"
+
+
+def evidence(images: pd.DataFrame, kind: str, words: Sequence[str]) -> Tensor:
+    """What is "seen" or "ignored" of words, about the mean, shape (n, V)."""
+    columns = [column(kind, "mean", word) for word in words]
+    return torch.from_numpy(images[columns].to_numpy(copy=True))
+
+
+def codes(images: pd.DataFrame, name: str) -> Tensor:
+    """Whole numbers for what a column says, shape (n,); -1 for nothing."""
+    return torch.from_numpy(images[name].cat.codes.to_numpy().astype(np.int64))
+
+
+def rows_of(extraction: Extraction) -> Iterator[tuple[slice, Tensor]]:
+    """Blocks of features, shape (B, D), float64, and the rows of the table that they fill."""
+    done = 0
+    for block in extraction.blocks():
+        yield slice(done, done + len(block.rows)), block.features.double()
+        done += len(block.rows)
 
 
 def fill_table(
@@ -112,9 +146,13 @@ def _block(
     scorer: Scorer, features: Tensor, embeddings: Tensor, labels: Any, words: Sequence[str]
 ) -> dict[str, Any]:
     """The columns of one block."""
-    scores, named = scorer.score(features, embeddings)
+    scores, named, between = scorer.score(features, embeddings)
     columns, asked = scorer.concepts.indices(words), len(labels)
     found: dict[str, Any] = {"in_sample": scores["none"].in_sample}
+    turned = scores["none"].attribute_score
+    for kind, angles in (("angle", between), ("attribute_score", turned)):
+        for word, of_word in zip(words, angles[:, columns].T.cpu(), strict=True):
+            found[column(kind, word=word)] = of_word
     for baseline in scorer.baselines:
         given = scores[baseline]
         angles = given.attribute_score.cpu().numpy()[np.arange(asked), labels]
