@@ -11,7 +11,7 @@ from captum_sing.null_space import NullSpace
 from captum_sing.targets import ImageSpaces
 from captum_sing.translator import LinearTranslator
 
-__all__ = ["NAMED_BASELINES", "conditional_baseline", "deviation"]
+__all__ = ["NAMED_BASELINES", "conditional_baseline", "conditional_map", "deviation"]
 
 NAMED_BASELINES = ("mean", "conditional")
 
@@ -52,16 +52,27 @@ def conditional_baseline(
         >>> space.project(f - b).abs().max() < 1e-3
         tensor(True)
     """
-    basis, covariance = null_space.principal_basis, translator.feature_covariance
-    covariance = covariance.to(basis.device)
+    predictor, basis = conditional_map(null_space, translator), null_space.principal_basis
     mean = translator.mean.to(basis.device)
-    joint = covariance @ basis  # (D, R)
+    return mean + (features.to(basis.dtype) - mean) @ basis @ predictor
+
+
+def conditional_map(null_space: NullSpace, translator: LinearTranslator) -> Tensor:
+    """The regression of :func:`conditional_baseline`: from what is seen to the null part.
+
+    Args:
+        null_space (NullSpace): of the head, width D and rank R.
+        translator (LinearTranslator): its statistics are the reference.
+
+    Returns:
+        Tensor: shape (R, D), float64.
+    """
+    basis = null_space.principal_basis
+    joint = translator.feature_covariance.to(basis.device) @ basis  # (D, R)
     seen = basis.T @ joint
     ridge = _RELATIVE_RIDGE * seen.diagonal().mean() + torch.finfo(seen.dtype).tiny
     penalised = seen + ridge * torch.eye(len(seen), dtype=seen.dtype, device=seen.device)
-    coordinates = (features.to(basis.dtype) - mean) @ basis
-    predicted = torch.linalg.solve(penalised, coordinates.T).T @ joint.T
-    return mean + null_space.project(predicted)
+    return null_space.project(torch.linalg.solve(penalised, joint.T))
 
 
 def deviation(

@@ -245,13 +245,14 @@ def _files_in(folder: Path) -> tuple[list[tuple[str, str | None]], Counter[str]]
             continue
         seen.add(real)
         folders[:] = (name for name in folders if not name.startswith("."))
-        way = Path(place).relative_to(folder).parts
+        here = Path(place)
+        way, before = here.relative_to(folder).parts, str(here) if here.parts else ""
         for name in files:
-            ending = Path(name).suffix.lower()
+            ending = os.path.splitext(name)[1].lower()
             if name.startswith("."):
                 continue
             if ending in ENDINGS:
-                found.append((str(Path(place, name)), way[0] if way else None))
+                found.append((os.path.join(before, name), way[0] if way else None))
             else:
                 others[ending or "none"] += 1
     if not found:

@@ -49,31 +49,31 @@ def partial_out(
     first = np.random.default_rng(seed).permutation(len(table)) % 2 == 0
     halves = [torch.from_numpy(held_out & half) for half in (first, ~first)]
     own = {group: codes(table, own_column(group)) for group in groups}
+    ignored = {group: evidence(table, "ignored", words) for group, words in groups.items()}
     basis = scorer.space.principal_basis.cpu()
 
     def parts(half: Tensor) -> Any:
         """Of each block and group: which rows of the table are in this half, and what is there."""
         for rows, features in rows_of(extraction):
             seen = features @ basis
-            for group, words in groups.items():
+            for group in groups:
                 known = half[rows] & (own[group][rows] >= 0)
                 if known.any():
-                    ignored = evidence(table[rows], "ignored", words)[known].double()
                     places = known.nonzero().flatten() + rows.start
-                    yield group, places, seen[known], ignored
+                    yield group, places, seen[known], ignored[group][places]
 
     sums = {
         group: PairSums.empty(basis.shape[1], 2 * len(words), basis.device)
         for group, words in groups.items()
     }
-    for group, places, seen, ignored in parts(halves[0]):
+    for group, places, seen, of_words in parts(halves[0]):
         present = torch.nn.functional.one_hot(own[group][places], len(groups[group])).double()
-        sums[group].add(PairSums.of(seen, torch.cat([present, ignored], dim=1)))
+        sums[group].add(PairSums.of(seen, torch.cat([present, of_words], dim=1)))
     fits = {group: Partialled.of_sums(of) for group, of in sums.items() if of.count > 1}
     columns = {group: np.full(len(table), np.nan) for group in fits}
-    for group, places, seen, ignored in parts(halves[1]):
+    for group, places, seen, of_words in parts(halves[1]):
         if group in fits:
-            products = fits[group].products(seen, ignored, own[group][places])
+            products = fits[group].products(seen, of_words, own[group][places])
             columns[group][places.numpy()] = products.numpy()
     facts = {"rank": basis.shape[1], "fitted": {group: fit.count for group, fit in fits.items()}}
     return {beyond_column(group): column for group, column in columns.items()}, facts

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 import torch
 
 from captum_sing.controls import haar_spread
-from captum_sing.evidence import word_gains
 from captum_sing.study.extraction import Extraction
 from captum_sing.study.scoring import Scorer
 from captum_sing.study.table import codes, own_column, rows_of
@@ -48,7 +47,8 @@ def haar_spreads(
             known = of_group[rows] >= 0
             present = torch.nn.functional.one_hot(of_group[rows][known], sums[group].shape[1])
             sums[group] += (features[known] - mean).T @ present.double()
-    gains, nullity = word_gains(scorer.translator, scorer.concepts).cpu(), scorer.space.nullity
+    gains, nullity = scorer.gains.cpu(), scorer.space.nullity
+    places = {word: place for place, word in enumerate(scorer.words)}
     found: dict[str, dict[str, float]] = {"groups": {}, "words": {}}
     for group, words in groups.items():
         counts = (own[group] + 1).bincount(minlength=len(words) + 1)[1:]
@@ -56,7 +56,7 @@ def haar_spreads(
             continue
         means = sums[group] / counts.sum()
         deviations = means - means.sum(dim=1, keepdim=True) * (counts / counts.sum())
-        pulled = gains[:, scorer.concepts.indices(words)]
+        pulled = gains[:, [places[word] for word in words]]
         found["groups"][group] = haar_spread(pulled, deviations, nullity)
         for t, word in enumerate(words):
             alone = slice(t, t + 1)

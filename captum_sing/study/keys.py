@@ -90,8 +90,8 @@ def _known(pictures: Pictures, place: int) -> tuple[str, str]:
         try:
             status = os.stat(path)
         except OSError:
-            return str(item), key_of(path, label)
-        return str(item), key_of(path, status.st_size, status.st_mtime_ns, label)
+            return str(item), f"{path}/{label}"
+        return str(item), f"{path}/{label}/{status.st_size}/{status.st_mtime_ns}"
     name = pictures.name(place)
     try:
         picture = pictures.read(place)

@@ -190,8 +190,8 @@ def study_of(
     device = translator.weight.device
     given = None if donor is None else _donor(extraction, donor).to(device)
     space = space.to(device)
-    scorer = Scorer(space, translator, concepts, given)
-    table = fill_table(extraction, scorer, asked, word_labels)
+    scorer = Scorer(space, translator, concepts, asked, given)
+    table = fill_table(extraction, scorer, word_labels)
     facts: dict[str, Any] = {
         **extraction.facts,
         "key": extraction.key,

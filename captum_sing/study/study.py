@@ -17,6 +17,7 @@ from captum_sing.study.judging import (
     word_judgements,
 )
 from captum_sing.study.labels import groups_with_evidence
+from captum_sing.study.presence import image_judgements
 from captum_sing.study.sharing import share_judgements
 from captum_sing.study.statistics import MODEL, angle_statistics, word_statistics
 
@@ -111,6 +112,14 @@ class Study:
     def naming(self) -> pd.DataFrame:
         """Names by level; see :func:`captum_sing.study.judging.name_judgements`."""
         return name_judgements(self.table, self.facts["groups"])
+
+    @cached_property
+    def image_tests(self) -> pd.DataFrame:
+        """Words that the ignored part of single images points at, tested.
+
+        See :func:`captum_sing.study.presence.image_judgements`.
+        """
+        return image_judgements(self.table, groups_with_evidence(self.facts, whole=False))
 
     @property
     def in_sample(self) -> int:

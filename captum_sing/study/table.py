@@ -87,7 +87,6 @@ def rows_of(extraction: Extraction) -> Iterator[tuple[slice, Tensor]]:
 def fill_table(
     extraction: Extraction,
     scorer: Scorer,
-    words: Sequence[str],
     word_labels: Mapping[str, Sequence[str | None]] | None = None,
 ) -> pd.DataFrame:
     """Score every usable picture.
@@ -95,7 +94,6 @@ def fill_table(
     Args:
         extraction (Extraction): N pictures.
         scorer (Scorer): what to score them with.
-        words (sequence of str): whose evidence is kept.
         word_labels (mapping, optional): see :func:`captum_sing.study.labels.own_words`.
 
     Returns:
@@ -123,15 +121,15 @@ def fill_table(
         of_rows = [of_images[row] for row in rows]
         known[own_column(group)] = pd.Categorical(of_rows, categories=list(bank.groups[group]))
     place = {word: index for index, word in enumerate(bank.names)}
-    label_places = np.array([place.get(label or "", -1) for label in labels])
+    label_places = torch.tensor([place.get(label or "", -1) for label in labels])
 
     kept: dict[str, Any] = {}
     done = 0
     for block in extraction.blocks():
         stop = done + len(block.rows)
-        found = _block(scorer, block.features, block.embeddings, label_places[block.rows], words)
+        found = _block(scorer, block.features, block.embeddings, label_places[block.rows])
         for name, values in found.items():
-            array = values.cpu().numpy() if isinstance(values, Tensor) else values
+            array = values.cpu().numpy()
             if name not in kept:
                 kept[name] = np.empty(len(rows), array.dtype)
             kept[name][done:stop] = array
@@ -142,29 +140,23 @@ def fill_table(
     return pd.DataFrame({**known, **kept}, copy=False)
 
 
-def _block(
-    scorer: Scorer, features: Tensor, embeddings: Tensor, labels: Any, words: Sequence[str]
-) -> dict[str, Any]:
+def _block(scorer: Scorer, features: Tensor, embeddings: Tensor, labels: Tensor) -> dict[str, Any]:
     """The columns of one block."""
-    scores, named, between = scorer.score(features, embeddings)
-    columns, asked = scorer.concepts.indices(words), len(labels)
-    found: dict[str, Any] = {"in_sample": scores["none"].in_sample}
-    turned = scores["none"].attribute_score
-    for kind, angles in (("angle", between), ("attribute_score", turned)):
-        for word, of_word in zip(words, angles[:, columns].T.cpu(), strict=True):
-            found[column(kind, word=word)] = of_word
-    for baseline in scorer.baselines:
-        given = scores[baseline]
-        angles = given.attribute_score.cpu().numpy()[np.arange(asked), labels]
-        found[column("image_score", baseline)] = given.image_score
-        found[column("attribute_score", baseline)] = np.where(labels < 0, np.nan, angles)
-        found[column("null_energy", baseline)] = given.null_energy
-        if baseline == "none" or given.evidence is None:
-            continue
-        for kind, evidence in (("seen", given.seen), ("ignored", given.ignored)):
-            for word, of_word in zip(words, evidence[:, columns].T.cpu(), strict=True):
-                found[column(kind, baseline, word)] = of_word
-    for group, sources in named.items():
-        for source, codes in sources.items():
-            found[named_column(group, source)] = codes.int()
+    scored = scorer.score(features, embeddings, labels)
+    found: dict[str, Any] = {"in_sample": scored.in_sample}
+    for baseline, scores in scored.scores.items():
+        for kind in ("image_score", "attribute_score", "null_energy"):
+            found[column(kind, baseline)] = getattr(scores, kind)
+    of_words = [("angle", "none", scored.angle)]
+    of_words.append(("attribute_score", "none", scored.attribute_score))
+    for baseline, scores in scored.scores.items():
+        for kind, evidence in (("seen", scores.seen), ("ignored", scores.ignored)):
+            if evidence is not None:
+                of_words.append((kind, baseline, evidence))
+    for kind, baseline, values in of_words:
+        for word, of_word in zip(scorer.words, values.T.cpu(), strict=True):
+            found[column(kind, baseline, word)] = of_word
+    for group, sources in scored.named.items():
+        for source, named in sources.items():
+            found[named_column(group, source)] = named.int()
     return found
