@@ -19,18 +19,26 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from PIL import Image
 
-__all__ = ["Picture", "visualize_descriptions", "visualize_pictures"]
+__all__ = [
+    "AS_IT_IS",
+    "IGNORED",
+    "SEEN",
+    "Picture",
+    "pixels",
+    "visualize_descriptions",
+    "visualize_pictures",
+]
 
 Picture: TypeAlias = "Image.Image | Tensor | np.ndarray[Any, Any]"
 """PIL, a tensor (3, H, W) in [0, 1], or an array (H, W, 3), 8-bit or in [0, 1]."""
 
 # Okabe and Ito's colors: every eye tells them apart, and so does black-and-white print
-_IGNORED, _SEEN = "#E69F00", "#0072B2"
+IGNORED, SEEN = "#E69F00", "#0072B2"
 _CELL = 1.5  # inches of a picture in a grid
 _LINE = 0.24  # inches of a word's bar
 _TITLE = 30  # letters of a title's line
 _LARGEST = 512  # pixels of a side that is drawn
-_AS_IT_IS: dict[str, Any] = {"parse_math": False}  # a $ in a name is no formula
+AS_IT_IS: dict[str, Any] = {"parse_math": False}  # a $ in a name is no formula
 _UNITS = {"sd": "standard deviations", "common sd": "one standard deviation for all words,"}
 
 
@@ -78,10 +86,10 @@ def visualize_pictures(
         for number, (axes, picture) in enumerate(zip(line, pictures, strict=True)):
             _show(figure, axes, picture)
             if title in captions:
-                axes.set_xlabel(captions[title][number], fontsize=8, **_AS_IT_IS)
-        line[0].set_ylabel(title, rotation=0, ha="right", va="center", fontsize=9, **_AS_IT_IS)
+                axes.set_xlabel(captions[title][number], fontsize=8, **AS_IT_IS)
+        line[0].set_ylabel(title, rotation=0, ha="right", va="center", fontsize=9, **AS_IT_IS)
     for axes, column in zip(grid[0], columns or (), strict=False):
-        axes.set_title(column, fontsize=9, **_AS_IT_IS)
+        axes.set_title(column, fontsize=9, **AS_IT_IS)
     return figure
 
 
@@ -142,7 +150,7 @@ def visualize_descriptions(
         if titles is not None:
             title = "\n".join(fill(part, _TITLE) for part in titles[number].splitlines())
             above = f"\n{line[-1].get_title()}" if images is None else ""
-            line[0].set_title(title + above, fontsize=9, **_AS_IT_IS)
+            line[0].set_title(title + above, fontsize=9, **AS_IT_IS)
     if any(words):
         last = max(number for number, of_image in enumerate(words) if of_image)
         unit = next(word.unit for of_image in words for word in of_image)
@@ -162,18 +170,25 @@ def _show(figure: Figure, axes: Axes, picture: Picture | None) -> None:
     axes.spines[:].set_visible(False)
     if picture is None:
         return
-    pixels = _pixels(picture)
+    shown = pixels(picture)
     visualization.visualize_image_attr(
-        np.ones(pixels.shape),  # not shown; zeros would be refused
-        pixels,
+        np.ones(shown.shape),  # not shown; zeros would be refused
+        shown,
         method="original_image",
         plt_fig_axis=(figure, axes),
         use_pyplot=False,
     )
 
 
-def _pixels(picture: Picture) -> np.ndarray[Any, Any]:
-    """What Captum draws: (H, W, 3) in [0, 1]."""
+def pixels(picture: Picture) -> np.ndarray[Any, Any]:
+    """A picture as Captum draws it.
+
+    Returns:
+        numpy.ndarray: shape (H, W, 3), in [0, 1]; large pictures are made smaller.
+
+    Raises:
+        SINGTypeError, SINGValueError: it is no picture.
+    """
     from PIL import Image
 
     if isinstance(picture, Image.Image):
@@ -192,18 +207,18 @@ def _pixels(picture: Picture) -> np.ndarray[Any, Any]:
                 "Load it with captum_sing.classifiers.load_image",
             )
         )
-    pixels = picture / 255 if picture.dtype == np.uint8 else picture
-    if pixels.ndim != 3 or pixels.shape[2] != 3 or not (0 <= pixels.min() <= pixels.max() <= 1):
+    shown = picture / 255 if picture.dtype == np.uint8 else picture
+    if shown.ndim != 3 or shown.shape[2] != 3 or not (0 <= shown.min() <= shown.max() <= 1):
         raise SINGValueError(
             expected(
                 "visualize",
                 "picture",
                 "with three channels and values in [0, 1]",
-                f"{picture.dtype} of shape {picture.shape} in [{pixels.min():g}, {pixels.max():g}]",
+                f"{picture.dtype} of shape {picture.shape} in [{shown.min():g}, {shown.max():g}]",
                 "Pass the image as it was before normalisation",
             )
         )
-    return pixels
+    return shown
 
 
 def _words(description: Description) -> list[WordScore]:
@@ -237,14 +252,14 @@ def _bars(
     strength = 0.3 if description.in_sample else 1.0
     for y, word in enumerate(words):
         start = word.ignored if word.ignored * word.seen > 0 else 0.0
-        axes.barh(y, word.ignored, color=_IGNORED, height=0.7, alpha=strength)
-        axes.barh(y, word.seen, left=start, color=_SEEN, height=0.7, alpha=strength)
+        axes.barh(y, word.ignored, color=IGNORED, height=0.7, alpha=strength)
+        axes.barh(y, word.seen, left=start, color=SEEN, height=0.7, alpha=strength)
         total = word.ignored + word.seen
         axes.plot([total, total], [y - 0.45, y + 0.45], color="black", linewidth=1.6)
     axes.axvline(0.0, color="black", linewidth=0.8)
     axes.set_ylim(len(words) - 0.4, -0.6)
     labels = [_label(word) for word in words]
-    axes.set_yticks(range(len(words)), labels, fontsize=9, **_AS_IT_IS)
+    axes.set_yticks(range(len(words)), labels, fontsize=9, **AS_IT_IS)
     axes.tick_params(axis="x", labelsize=8)
     axes.tick_params(axis="y", length=0)
     axes.spines[["top", "left", "right"]].set_visible(False)
@@ -277,7 +292,7 @@ def _legend() -> list[Any]:
     from matplotlib.patches import Patch
 
     return [
-        Patch(color=_IGNORED, label="ignored"),
-        Patch(color=_SEEN, label="seen"),
+        Patch(color=IGNORED, label="ignored"),
+        Patch(color=SEEN, label="seen"),
         Line2D([], [], color="black", linestyle="", marker="|", markersize=11, label="total"),
     ]

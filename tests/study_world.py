@@ -66,6 +66,7 @@ def made_up(
             [("a", "b")[i % 2] for i in range(n)] if labels is None else labels
         ),
         "in_sample": np.arange(n) < in_sample,
+        "repeated": np.zeros(n, dtype=bool),
         "own_color": pd.Categorical.from_codes(own, categories=words),
     }
     for start in ("", "mean_"):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from scipy.stats import false_discovery_control, ttest_ind
+from scipy.stats import binomtest, false_discovery_control, ttest_ind
 from sklearn.linear_model import LinearRegression
 from torch import Tensor
 
@@ -46,14 +46,18 @@ def test_alone_is_welchs_test() -> None:
 
 
 def slow_coefficient(evidence: Tensor, has_word: Tensor, t: int, others: list[int]) -> list[float]:
-    """Ordinary least squares on the word's label beside others: coefficient and its t."""
+    """Least squares on the word's label beside others: coefficient, its t with HC3, degrees."""
     design = has_word[:, [t, *others]].double().numpy()
     fit = LinearRegression().fit(design, evidence[:, t])
     left = evidence[:, t].numpy() - fit.predict(design)
     full = np.column_stack([np.ones(len(design)), design])
     free = len(design) - np.linalg.matrix_rank(full)
-    error = np.sqrt(left @ left / free * np.linalg.pinv(full.T @ full)[1, 1])
-    return [fit.coef_[0], fit.coef_[0] / error, free]
+    inverse = np.linalg.pinv(full.T @ full)
+    leverage = np.einsum("ij,jk,ik->i", full, inverse, full)
+    meat = full.T @ np.diag((left / (1 - leverage)) ** 2) @ full
+    error = np.sqrt((inverse @ meat @ inverse)[1, 1])
+    smaller = min(design[:, 0].sum(), len(design) - design[:, 0].sum()) - 1
+    return [fit.coef_[0], fit.coef_[0] / error, min(smaller, free)]
 
 
 def test_together_is_multiple_regression() -> None:
@@ -81,6 +85,21 @@ def test_a_group_is_compared_within_itself() -> None:
     assert found.starred().nonzero().flatten().tolist() == [5]
     confounded = word_tests(evidence, has_word, in_sample=nothing(N))
     assert confounded.p.isnan().all() and not confounded.starred(1.0).any()
+
+
+@pytest.mark.parametrize("ratio", [0.5, 1.0, 2.0])
+def test_spreads_may_differ(ratio: float) -> None:
+    """Fifty images with a word, which vary more or less than the other 450."""
+    hits = 0
+    for seed in range(40):
+        generator = torch.Generator().manual_seed(seed)
+        has_word = torch.stack(
+            [torch.randperm(500, generator=generator) < 50 for _ in range(10)], 1
+        )
+        evidence = torch.randn(500, 10, generator=generator)
+        evidence = torch.where(has_word, ratio * evidence, evidence)
+        hits += int((word_tests(evidence, has_word, in_sample=nothing(500)).p <= 0.05).sum())
+    assert binomtest(hits, 400, 0.05).pvalue > 1e-3, hits
 
 
 def false_share(together: bool, labels: str) -> float:

@@ -5,12 +5,13 @@ from __future__ import annotations
 import pickle
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
-from torch.utils.data import IterableDataset
+from torch.utils.data import IterableDataset, Subset
 from torchvision.datasets import FakeData, ImageFolder
 from torchvision.transforms.functional import pil_to_tensor
 
@@ -103,7 +104,7 @@ class TestItems:
         for path in (folder / ".cache", folder / "a" / ".hidden.png"):
             path.rename(folder.parent / path.name.strip("."))
         found = read_all(ImageFolder(str(folder)))
-        assert [p.label for p in found] == [0, 0, 1]
+        assert [p.label for p in found] == ["a", "a", "b"]  # its numbers are no model's
         fake = FakeData(size=4, image_size=(3, 9, 7), num_classes=3)
         assert [p.label for p in read_all(fake)] == [int(label) for _, label in fake]
         assert read_all(fake)[0].image.size == (7, 9)
@@ -113,6 +114,23 @@ class TestItems:
         found = read_all(HuggingFaceLike(*keys))
         assert [p.label for p in found] == [None, 0, 1]  # -1 is no class
         assert found[2].name == "image 2" and found[2].image.tobytes() == picture(2).tobytes()
+
+    def test_datasets_name_their_classes(self, folder: Path) -> None:
+        """Whose numbers are the data set's, and in general not those of a model."""
+        for path in (folder / ".cache", folder / "a" / ".hidden.png"):
+            path.rename(folder.parent / f"{folder.name}-{path.name}")
+        whole = ImageFolder(str(folder))
+        known = Pictures.of(whole)
+        assert [known.name(i) for i in range(3)] == [path for path, _ in whole.samples]
+        turned = ImageFolder(str(folder), transform=lambda image: image.rotate(90))
+        assert Pictures.of(turned).items is turned
+        assert [p.label for p in read_all(turned)] == ["a", "a", "b"]
+        assert [p.label for p in read_all(Subset(turned, [2, 0]))] == ["b", "a"]
+        hub = HuggingFaceLike("image", "label")
+        hub.features = {"image": object(), "label": SimpleNamespace(names=["cat", "dog"])}
+        assert [p.label for p in read_all(hub)] == [None, "cat", "dog"]
+        hub.features["label"].names = ["cat"]
+        assert [p.label for p in read_all(hub)] == [None, "cat", 1]
 
     def test_pictures_and_paths(self, folder: Path) -> None:
         path = folder / "b" / "1.png"

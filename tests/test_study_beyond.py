@@ -30,6 +30,7 @@ def test_products_are_those_of_the_control_on_all_at_once(plain: tuple[Any, Stud
     extraction, study = plain
     bank = load_concepts(load_encoder())
     features = torch.cat([block.features for block in extraction.blocks()]).double()
+    labels = torch.tensor(study.table["label"].cat.codes.to_numpy().astype(int))
     seen = features @ NullSpace.from_weight(extraction.head.weight(128)).principal_basis
     for group in GROUPS:
         column = torch.from_numpy(study.table[f"beyond_{group}"].to_numpy(copy=True))
@@ -37,16 +38,23 @@ def test_products_are_those_of_the_control_on_all_at_once(plain: tuple[Any, Stud
         own = torch.tensor(study.table[f"own_{group}"].cat.codes.to_numpy().astype(int))
         fitted = ~tested & (own >= 0)
         ignored = torch.tensor(study.table[[f"ignored_{w}" for w in bank.groups[group]]].to_numpy())
-        fit = Partialled.fit(seen[fitted], ignored[fitted], own[fitted])
-        wanted = fit.products(seen[tested], ignored[tested], own[tested])
+        given = seen
+        if group != "shape":  # whose words are the classes
+            classes = torch.nn.functional.one_hot(labels).double()
+            scale = seen[fitted].std(dim=0).mean() / classes[fitted].std(dim=0).mean()
+            given = torch.cat([seen, scale * classes], dim=1)
+        fit = Partialled.fit(given[fitted], ignored[fitted], own[fitted])
+        wanted = fit.products(given[tested], ignored[tested], own[tested])
         np.testing.assert_allclose(column[tested].numpy(), wanted.numpy(), rtol=1e-6, atol=1e-9)
-        assert study.facts["beyond"]["fitted"][group] == int(fitted.sum())
+        assert study.facts["beyond"][group]["fitted"] == int(fitted.sum())
         row = study.beyond.set_index("group").loc[group]
-        found = partialled_test(column[tested], 8, int(fitted.sum()))
+        rank = study.facts["beyond"][group]["rank"]
+        found = partialled_test(column[tested], rank, int(fitted.sum()))
         assert (row["n"], row["mean"], row["p"]) == (found.n, found.value, found.p)
         assert (row["low"], row["high"]) == found.interval
     assert study.table.loc[[7, 8], "beyond_color"].isna().all()
-    assert study.facts["beyond"]["rank"] == 8
+    ranks = {group: known["rank"] for group, known in study.facts["beyond"].items()}
+    assert ranks == {"shape": 8, "color": 15, "background": 15}  # beside seven classes of shape
     assert abs(int(study.table["beyond_shape"].notna().sum()) - 200) <= 1
     assert study.beyond["q"].tolist() == pytest.approx(false_discovery_control(study.beyond["p"]))
 
@@ -91,16 +99,16 @@ def test_the_translators_own_images_are_in_neither_half() -> None:
     assert study.in_sample == 200
     assert study.table.loc[:199, "beyond_color"].isna().all()
     there = int(study.table["beyond_color"].notna().sum())
-    assert there + study.facts["beyond"]["fitted"]["color"] == 100 and 30 < there < 70
+    assert there + study.facts["beyond"]["color"]["fitted"] == 100 and 30 < there < 70
 
 
 def test_too_few_to_fit_on_give_no_star() -> None:
-    facts = {"beyond": {"rank": 30, "fitted": {"color": 239}}}
+    facts = {"beyond": {"color": {"rank": 30, "fitted": 239}}}
     study = made_up(400, facts=facts)
     study.table["beyond_color"] = np.random.default_rng(0).normal(1.0, size=400)
     (row,) = study.beyond.to_dict("records")
     assert row["note"] == "no star: fitted on 239 images, 240 needed"
-    assert not row["starred"] and np.isnan(row["q"]) and row["p"] < 1e-9
+    assert not row["starred"] and row["q"] == row["p"] < 1e-9
     assert not len(made_up(30).beyond) and "beyond" not in made_up(100).groups
 
 
@@ -109,4 +117,4 @@ def test_without_labels_there_is_none() -> None:
     bank, translator = load_concepts(load_encoder()), load_translator("resnet/neck_color")
     study = study_of(extraction, bank, translator, draws=100)
     assert [name for name in study.table if name.startswith("beyond_")] == ["beyond_shape"]
-    assert study.facts["beyond"]["fitted"] == {"shape": 10}
+    assert study.facts["beyond"] == {"shape": {"rank": 7, "fitted": 10}}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import inspect
 import os
 import shutil
@@ -102,8 +103,8 @@ def test_words_are_no_part_of_it(tmp_path: Path) -> None:
     assert not arguments & {"concepts", "words", "translator", "baselines", "null_space"}
     facts = toy_extraction(IMAGES, tmp_path).facts
     assert set(facts) == {
-        *("format", "model", "weights", "preprocessing", "layer", "encoder"),
-        *("batch_size", "shard_size"),
+        *("format", "model", "weights", "preprocessing", "preprocessed", "layer", "encoder"),
+        *("batch_size", "shard_size", "pictures"),
     }
 
 
@@ -142,6 +143,56 @@ def test_another_classifier_is_computed_anew(tmp_path: Path, change: Callable[[A
     assert same(first, again(tmp_path))
     fresh = toy_extraction(IMAGES, classifier=change(toy_classifier()))
     assert same(other, fresh)
+
+
+class Moody(nn.Module):
+    """Which function it is, no weight and no repr tells."""
+
+    def __init__(self, mood: str) -> None:
+        super().__init__()
+        self.mood = mood
+
+    def forward(self, values: Tensor) -> Tensor:
+        return torch.tanh(values) if self.mood == "tanh" else torch.relu(values)
+
+
+class Kind(nn.Module):
+    def forward(self, values: Tensor) -> Tensor:
+        return values.relu()
+
+
+class Unkind(nn.Module):
+    def forward(self, values: Tensor) -> Tensor:
+        return values.tanh()
+
+
+Unkind.__qualname__ = Unkind.__name__ = "Kind"
+
+
+@pytest.mark.parametrize(("one", "other"), [(Moody("relu"), Moody("tanh")), (Kind(), Unkind())])
+def test_layers_that_look_alike_are_told_apart(one: nn.Module, other: nn.Module) -> None:
+    assert repr(one) == repr(other)
+    assert weights_digest(one) != weights_digest(other)
+    assert weights_digest(one) == weights_digest(copy.deepcopy(one).train())
+
+
+def test_preprocessings_that_look_alike_are_told_apart(tmp_path: Path) -> None:
+    """Addresses are no part of what a function says of itself, so two lambdas say the same."""
+    classifier = toy_classifier()
+    kept = replace(classifier, preprocess=lambda picture: ENCODER.preprocess(picture))
+    turned = replace(classifier, preprocess=lambda picture: ENCODER.preprocess(picture).flip(2))
+    assert kept.preprocessing == turned.preprocessing
+    assert computed(tmp_path, classifier=kept) == 20
+    assert computed(tmp_path, classifier=turned) == 20
+    again = replace(classifier, preprocess=lambda picture: ENCODER.preprocess(picture))
+    assert computed(tmp_path, classifier=again) == 0
+
+    class Turning(ToyEncoder):
+        def preprocess(self, image: Image.Image) -> Tensor:
+            return super().preprocess(image).flip(1)
+
+    assert ENCODER.name == Turning().name
+    assert computed(tmp_path, classifier=kept, encoder=Turning()) == 20
 
 
 @pytest.mark.parametrize(

@@ -176,6 +176,30 @@ def test_refuses(change: Any, message: str) -> None:
         compare_models([model("one"), change(model("two"))])
 
 
+def test_pictures_without_names_have_to_be_the_same() -> None:
+    """ "image 0" is a name that all collections know."""
+    one, two = (changed(model(name, i), pictures=name) for i, name in enumerate(("one", "two")))
+    with pytest.raises(SINGValueError, match="two collections that both have 'image 0'"):
+        compare_models([one, two])
+    named = [
+        changed(study, study.table.assign(path="a/" + study.table["path"])) for study in (one, two)
+    ]
+    assert len(compare_models(named, draws=100).pairs)
+    assert len(compare_models([one, changed(two, pictures="one")], draws=100).pairs)
+
+
+def test_repeated_images_are_left_out_and_notes_are_handed_on() -> None:
+    one, two = model("one", 1), model("two", 2)
+    two.table["repeated"] = np.arange(400) < 30
+    two = changed(two, notes=["The null space is approximate (energy 0.5)."])
+    found = compare_models([one, two], draws=100)
+    assert pair_of(found, "image_score")["n"] == 370
+    assert found.notes[1:] == (
+        "30 images that are the same as an earlier one are left out.",
+        "two: The null space is approximate (energy 0.5).",
+    )
+
+
 @pytest.mark.parametrize(
     ("one", "two", "message"),
     [

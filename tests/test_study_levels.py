@@ -150,7 +150,7 @@ def test_a_class_of_one_image_has_no_interval_and_says_so() -> None:
     assert "lonely" not in set(study.groups["level"])
     few = made_up(110, labels=["many"] * 100 + ["few"] * 10).groups.set_index("level")
     assert few.loc["few", "note"] == "no star: 10 of at least 50 needed"
-    assert math.isnan(few.loc["few", "q"]) and not few.loc["few", "starred"]
+    assert few.loc["few", "q"] == few.loc["few", "p"] and not few.loc["few", "starred"]
 
 
 def test_classes_are_drawn_whole_where_there_are_enough() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,7 @@ from captum_sing.errors import (
     SINGTypeError,
     SINGValueError,
 )
-from captum_sing.study import Study, run_study, study_of
+from captum_sing.study import Extraction, Study, run_study, study_of
 from captum_sing.study.labels import label_names
 from captum_sing.testing import ToyClassifier, ToyEncoder
 
@@ -246,3 +247,95 @@ def test_refuses_a_head_that_sees_everything_before_any_network_runs() -> None:
     model = LoadedClassifier(Full(classes=20).eval(), ENCODER.preprocess, None, "full")
     with pytest.raises(NoNullSpaceError, match="rank 12"):
         toy_study(pictures(4), model=model, layer="head")
+
+
+def untouched() -> LoadedClassifier:
+    """A classifier that must not run."""
+
+    class Still(ToyClassifier):
+        def forward(self, images: Any) -> Any:
+            raise AssertionError("the model ran")
+
+    return LoadedClassifier(Still().eval(), ENCODER.preprocess, ("a", "b", "c", "d"), "toy")
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"draws": 5}, "expected draws of at least 100"),
+        ({"words": ["cow"]}, "expected words among"),
+        ({"word_labels": {"size": []}}, "for groups among"),
+        ({"word_labels": {"color": ["red"]}}, "for 4 images, got 1"),
+        ({"word_labels": {"color": ["red", "cat", "blue", None]}}, "got .'cat'"),
+        ({"donor": "nobody"}, "a usable image of the collection"),
+        ({"images": [(picture, 77) for picture in pictures(4)]}, "got 77 to 77"),
+    ],
+)
+def test_refuses_before_any_network_runs(options: dict[str, Any], message: str) -> None:
+    options = dict(options)
+    images = options.pop("images", pictures(4))
+    with pytest.raises((SINGNameError, SINGValueError), match=message):
+        toy_study(images, model=untouched(), layer="head", **options)
+    wrong = toy_translator()
+    wrong.facts["model"] = "another"
+    with pytest.raises(SINGValueError, match="translator of model toy, got one of another"):
+        toy_study(pictures(4), model=untouched(), layer="head", translator=wrong)
+
+
+@pytest.mark.parametrize("kind", ["no record", "float16"])
+def test_no_stars_where_it_is_not_known_what_the_translator_saw(kind: str) -> None:
+    extraction, words = scenes_extraction(600)
+    bank, translator = load_concepts(load_encoder()), load_translator(NAME)
+    if kind == "no record":
+        translator.record = None
+    else:
+        block = whole(extraction)
+        extraction = Extraction.from_tensors(
+            block.features.half(), block.embeddings, extraction.head, labels=extraction.labels,
+            class_names=extraction.class_names, encoder=extraction.facts["encoder"],
+        )  # fmt: skip
+        translator.facts["model"] = translator.facts["preprocessing"] = None
+    options: dict[str, Any] = {"word_labels": words, "draws": 100}
+    silent = study_of(extraction, bank, translator, **options)
+    told = study_of(extraction, bank, translator, held_out=True, **options)
+    for frame in ("groups", "shares", "beyond", "word_tests", "naming"):
+        assert not getattr(silent, frame)["starred"].any(), frame
+        assert getattr(silent, frame)["note"].notna().all(), frame
+    assert (silent.image_tests["starred"] == "").all()
+    assert any(note.startswith("No stars: ") for note in silent.facts["notes"])
+    assert told.groups["starred"].any() and told.word_tests["starred"].sum() >= 8
+    assert (told.image_tests["starred"] != "").any() and told.facts["not_held_out"] is None
+
+
+def test_quality_is_that_of_images_from_all_over_the_collection() -> None:
+    """Folders come in the order of their classes."""
+    generator = torch.Generator().manual_seed(0)
+    features, embeddings = (torch.randn(6000, w, generator=generator) for w in (12, 6))
+    embeddings[3000:, :] = features[3000:, :6]  # what the second half tells
+    translator = TranslatorFitter(encoder="e").update(features + 1, features[:, :6]).fit()
+    extraction = Extraction.from_tensors(features, embeddings, torch.eye(4, 12), encoder="e")
+    bank = ConceptBank(("a", "b"), torch.randn(2, 6, generator=generator), {"g": ("a", "b")})
+    quality = study_of(extraction, bank, translator, draws=100).facts["quality"]
+    assert quality["count"] == 2000
+    wanted = translator.evaluate(features[::3], embeddings[::3])
+    assert quality["whole"]["r2"] == pytest.approx(wanted.whole.r2)
+
+
+@pytest.mark.parametrize(
+    ("count", "colors"),
+    [
+        (1, ["red"]),
+        (2, ["red", "red"]),
+        (12, ["red"] * 12),
+        (8, ["red", *[None] * 7]),
+        (4, [None] * 4),
+    ],
+)
+def test_whatever_is_studied_can_be_saved(tmp_path: Path, count: int, colors: Any) -> None:
+    """JSON holds no NaN and no infinity; what is read back says the same."""
+    labelled = [(picture, i % 4) for i, picture in enumerate(pictures(count))]
+    study = toy_study(labelled, word_labels={"color": colors})
+    again = Study.load(study.save(tmp_path))
+    assert again.to_dict() == study.to_dict()
+    assert again.table["own_color"].tolist() == study.table["own_color"].tolist() or None in colors
+    assert len(json.loads((tmp_path / "study.json").read_text())["statistics"]) > 0

@@ -46,7 +46,7 @@ def many_groups(shares: dict[str, float], n: int = 600, seed: int = 0, **facts: 
             columns[f"ignored_{word}"] = random.normal(size=n) + shares[group] * signal
             columns[f"seen_{word}"] = random.normal(size=n) + (1 - shares[group]) * signal
     base = made_up(n)
-    kept = base.table[["path", "label", "in_sample"]]
+    kept = base.table[["path", "label", "in_sample", "repeated"]]
     spreads = {"groups": dict.fromkeys(GROUPS, 0.05), "words": dict.fromkeys(MANY, 0.1)}
     told = {"words": MANY, "groups": GROUPS, "nullity": 40, "width": 80, "haar_spreads": spreads}
     table = pd.concat([kept, pd.DataFrame(columns)], axis=1)

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 __all__ = ["bootstrap_mean", "bootstrap_means", "paired_difference", "resampled_means"]
 
 _MINIMUM = 30  # units; percentile intervals of fewer are too narrow
-_AT_ONCE = 2**21  # numbers drawn
+_AT_ONCE = 2**18  # numbers drawn
 
 
 def resampled_means(

@@ -150,7 +150,7 @@ def naming_drop(before: Tensor, after: Tensor, labels: Tensor, *, in_sample: Ten
         >>> drop.value, round(drop.p, 4)
         (1.0, 0.001)
     """
-    from scipy.stats import binomtest
+    from scipy.stats import binom
 
     (before, after), labels = _known("naming_drop", [before, after], labels, in_sample)
     n = len(labels)
@@ -165,7 +165,7 @@ def naming_drop(before: Tensor, after: Tensor, labels: Tensor, *, in_sample: Ten
         (2 * lost - changed) / n,
         n,
         (share * (2 * low - 1), share * (2 * high - 1)),
-        float(binomtest(lost, changed, 0.5, alternative="greater").pvalue),
+        float(binom.sf(lost - 1, changed, 0.5)),
     )
 
 
@@ -181,12 +181,14 @@ def exact_interval(successes: int, n: int, level: float = 0.95) -> tuple[float, 
         >>> low, round(high, 4)
         (0.0, 0.3085)
     """
-    from scipy.stats import binomtest
+    from scipy.special import betaincinv
 
     if n < 1:
         raise SINGValueError(expected("exact_interval", "n", "of at least 1", n, "Name images"))
-    interval = binomtest(successes, n).proportion_ci(level, method="exact")
-    return float(interval.low), float(interval.high)
+    tail, failures = (1 - level) / 2, n - successes
+    low = float(betaincinv(successes, failures + 1, tail)) if successes else 0.0
+    high = float(betaincinv(successes + 1, failures, 1 - tail)) if failures else 1.0
+    return low, high
 
 
 def _known(

@@ -60,6 +60,8 @@ def word_tests(
 ) -> WordTests:
     """Whether images with a word have more of its ignored evidence than images without it.
 
+    Neither way takes the spread to be the same with the word and without it.
+
     Labels are needed. Without them words can be ranked and never starred: a planted word's
     neighbours do carry its evidence. Where labels occur together a word must be judged beside the
     others, by multiple regression of its evidence on all labels; one at a time four in five
@@ -124,7 +126,11 @@ def _alone(evidence: Tensor, present: Tensor) -> tuple[Tensor, Tensor, Tensor]:
 def _together(
     evidence: Tensor, present: Tensor, groups: Tensor | None
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """The own label's coefficient in each word's regression on all labels outside its group."""
+    """The own label's coefficient in each word's regression on all labels outside its group.
+
+    Images with a word are few and may vary more than the others: the error is MacKinnon and White's
+    HC3, with as many degrees of freedom as the smaller side has.
+    """
     n, words = evidence.shape
     labels = present.double() - present.double().mean(dim=0)
     evidence = evidence - evidence.mean(dim=0)
@@ -145,8 +151,15 @@ def _together(
         left = evidence[:, own] - labels[:, own] * coefficient - labels[:, rest] @ weights
         free = n - 2 - round(float((inverse * gram[rest][:, rest]).sum()))
         if free > 0:
-            value[own], degrees[own] = coefficient, float(free)
-            error[own] = (left.square().sum(dim=0) / free / unique).sqrt()
+            apart = labels[:, own] - labels[:, rest] @ explained
+            others = ((labels[:, rest] @ inverse) * labels[:, rest]).sum(dim=1, keepdim=True)
+            leverage = apart.square() / unique + others + 1 / n
+            value[own] = coefficient
+            error[own] = (apart * left / (1 - leverage).clamp_min(_OWN)).square().sum(
+                dim=0
+            ).sqrt() / unique
+            with_word = present[:, own].sum(dim=0)
+            degrees[own] = (torch.minimum(with_word, n - with_word) - 1).double().clamp_max(free)
     return value, error, degrees
 
 

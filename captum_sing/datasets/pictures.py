@@ -78,12 +78,15 @@ class Pictures:
             items come as they come.
         limit (int or None): of a stream, how many.
         other_files (Counter): of a folder, the files that are not read, by their ending.
+        class_names (sequence of str or None): of a dataset that names its classes (``classes`` of
+            torchvision, a ``ClassLabel`` of Hugging Face): a label that is a number is one of them.
     """
 
     items: Any
     order: Sequence[int] | None
     limit: int | None = None
     other_files: Counter[str] = field(default_factory=Counter)
+    class_names: Sequence[str] | None = None
 
     @classmethod
     def of(cls, images: Any, *, limit: int | None = None, seed: int = 0) -> Pictures:
@@ -122,18 +125,20 @@ class Pictures:
         others: Counter[str] = Counter()
         if isinstance(images, (str, Path)):
             images, others = _files_in(Path(images))
+        names = _class_names(images)
+        images = _files_of(images, names)
         indexed = hasattr(images, "__len__") and hasattr(images, "__getitem__")
         indexed = indexed and not isinstance(images, IterableDataset)
         if isinstance(images, Mapping) or not (indexed or isinstance(images, Iterable)):
             raise _no_images(images)
         if not indexed:
-            return cls(images, None, limit)
+            return cls(images, None, limit, class_names=names)
         count = len(images)
         if not count:
             raise SINGValueError(
                 expected(_WHERE, "images", "with one picture or more", "none", "Give some")
             )
-        return cls(images, _drawn(range(count), limit, seed), limit, others)
+        return cls(images, _drawn(range(count), limit, seed), limit, others, names)
 
     @property
     def count(self) -> int | None:
@@ -147,7 +152,14 @@ class Pictures:
             NoPictureError: the item is something else than a picture.
             Exception: whatever the dataset raises where it cannot be read.
         """
-        return as_picture(self.items[self._index(place)], self.name(place))
+        return self.named(as_picture(self.items[self._index(place)], self.name(place)))
+
+    def named(self, picture: Picture) -> Picture:
+        """With the name of its class, where the dataset has one: other numbers are the model's."""
+        label, names = picture.label, self.class_names
+        if names is None or not isinstance(label, int) or label >= len(names):
+            return picture
+        return replace(picture, label=names[label])
 
     def name(self, place: int) -> str:
         """The picture's file, where that is known without reading, or else its index."""
@@ -191,6 +203,30 @@ def as_picture(item: Any, name: str) -> Picture:
     if image is None:
         raise SINGValueError(expected("Pictures", name, "to be there", image, "Leave it out"))
     raise NoPictureError(name, type(image).__name__)
+
+
+def _class_names(images: Any) -> Sequence[str] | None:
+    """What a dataset calls its classes, in the order of its own labels."""
+    while hasattr(images, "dataset") and hasattr(images, "indices"):  # a subset
+        images = images.dataset
+    names = getattr(images, "classes", None)
+    features = getattr(images, "features", None)
+    if names is None and isinstance(features, Mapping):
+        key = next((key for key in _LABEL_KEYS if key in features), None)
+        names = None if key is None else getattr(features[key], "names", None)
+    whole = isinstance(names, (list, tuple)) and all(isinstance(name, str) for name in names)
+    return tuple(names) if whole and names else None
+
+
+def _files_of(images: Any, names: Sequence[str] | None) -> Any:
+    """The files of a dataset that is a folder, so that they are known without being read."""
+    samples = getattr(images, "samples", None)
+    plain = all(getattr(images, kind, None) is None for kind in ("transform", "target_transform"))
+    loader = getattr(getattr(images, "loader", None), "__name__", None)
+    folder = type(images).__name__ == "ImageFolder" and loader == "default_loader"
+    if not folder or names is None or not plain or not samples:
+        return images
+    return [(str(path), names[label]) for path, label in samples]
 
 
 def _drawn(order: Sequence[int], limit: int | None, seed: int) -> Sequence[int]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
 __all__ = ["Comparison", "compare_models"]
 
 _WHERE = "compare_models"
+_NAMELESS = re.compile(r"image \d+")
 _CLEAR = 5.0  # permutation z of a group's total contrast; a share of nothing is no number
 _CANNOT = (
     "IS, |AS| and their ratio move with the number of ignored directions and with the translator's "
@@ -117,7 +119,7 @@ def compare_models(studies: Sequence[Study], *, draws: int = 1000, seed: int = 0
     Raises:
         SINGTypeError: something else than studies.
         SINGValueError: fewer than two, one model twice, two encoders, no common image (they are
-            known by their path), or one that has two labels.
+            known by their path), one that has two labels, or models of two lists of classes.
     """
     import pandas as pd
 
@@ -276,11 +278,22 @@ def _aligned(
                     "Study a collection in which each is once",
                 )
             )  # fmt: skip
+    unnamed = [table.index[0] for table in tables if _NAMELESS.fullmatch(str(table.index[0]))]
+    collections = {study.facts.get("pictures") for study in studies} - {None}
+    if unnamed and len(collections) > 1:
+        raise SINGValueError(
+            expected(
+                _WHERE, "studies", "of the same pictures, where these have no names",
+                f"two collections that both have {unnamed[0]!r}",
+                "Give paths, or study one collection with every model",
+            )
+        )  # fmt: skip
     common = tables[0].index
     for table in tables[1:]:
         common = common.intersection(table.index, sort=False)
     tables = [table.loc[common] for table in tables]
     known = np.logical_or.reduce([table["in_sample"].to_numpy() for table in tables])
+    again = np.logical_or.reduce([table["repeated"].to_numpy() for table in tables]) & ~known
     if not len(common) or known.all():
         raise SINGValueError(
             expected(
@@ -314,4 +327,8 @@ def _aligned(
         notes.append(f"{left} images that not all models were studied on are left out.")
     if known.any():
         notes.append(f"{int(known.sum())} images that a translator was fitted on are left out.")
-    return [table[~known] for table in tables], notes
+    if again.any():
+        notes.append(f"{int(again.sum())} images that are the same as an earlier one are left out.")
+    for study, name in zip(studies, names, strict=True):
+        notes += [f"{name}: {note}" for note in study.facts["notes"] if "fitted on" not in note]
+    return [table[~(known | again)] for table in tables], notes

@@ -21,7 +21,7 @@ from captum_sing.encoders import ImageTextEncoder
 from captum_sing.errors import SINGFileError, SINGTypeError, SINGValueError, expected
 from captum_sing.files import write_whole
 from captum_sing.study.extraction import Columns, Extraction
-from captum_sing.study.keys import key_of, known_pictures, weights_digest
+from captum_sing.study.keys import key_of, known_pictures, preprocessing_digest, weights_digest
 from captum_sing.study.networks import Layers, Networks
 from captum_sing.study.reading import read_shards
 from captum_sing.study.shards import Shard, writing
@@ -54,10 +54,11 @@ def extract(
     networks round differently; such files are not told apart.)
 
     A file is used if its digest is right and its key the one wanted: that of the model's weights
-    and layers, the preprocessing, ``layer``, the encoder's name, ``batch_size``, and its own
-    pictures. So one folder may serve any number of collections and networks, and of runs at once,
-    and where pictures are added those files are new that hold other pictures than before: the last
-    ones, if the new pictures come last. Files of former collections stay until they are deleted.
+    and layers, what the preprocessing makes of a picture, ``layer``, the encoder's name,
+    ``batch_size``, and its own pictures. So one folder may serve any number of collections and
+    networks, and of runs at once, and where pictures are added those files are new that hold other
+    pictures than before: the last ones, if the new pictures come last. Files of former collections
+    stay until they are deleted.
 
     Under ``torchrun``, each process computes a share of the files, and all wait for the others;
     they need one folder.
@@ -109,6 +110,10 @@ def extract(
         "format": _FORMAT,
         "weights": weights_digest(networks.model),
         "preprocessing": classifier.preprocessing,
+        "preprocessed": [
+            preprocessing_digest(preprocess)
+            for preprocess in (classifier.preprocess, encoder.preprocess)
+        ],
         "layer": networks.layers or "found",
         "encoder": encoder.name,
         "batch_size": batch_size,
@@ -157,7 +162,7 @@ def extract(
             class_names=classifier.class_names,
             sizes=columns.sizes,
             key=key_of([shard.key for shard in shards]),
-            facts=facts,
+            facts={**facts, "pictures": key_of(identities)},
             folder=home,
             shards=shards,
         )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
@@ -10,7 +11,7 @@ import torch
 from captum_sing.controls import haar_spread
 from captum_sing.study.extraction import Extraction
 from captum_sing.study.scoring import Scorer
-from captum_sing.study.table import codes, own_column, rows_of
+from captum_sing.study.table import codes, own_column, rows_of, tested_rows
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -33,10 +34,11 @@ def haar_spreads(
         groups (mapping): group -> its words, with evidence and labels.
 
     Returns:
-        dict: spreads by group under "groups", and of single words under "words".
+        dict: spreads by group under "groups", and of single words under "words"; none of a share
+        that is 0 / 0.
     """
-    held_out = ~torch.from_numpy(table["in_sample"].to_numpy(copy=True))
-    own = {group: codes(table, own_column(group)).where(held_out, -1) for group in groups}
+    tested = torch.from_numpy(tested_rows(table))
+    own = {group: codes(table, own_column(group)).where(tested, -1) for group in groups}
     sums = {
         group: torch.zeros(scorer.space.width, len(words), dtype=torch.float64)
         for group, words in groups.items()
@@ -61,4 +63,7 @@ def haar_spreads(
         for t, word in enumerate(words):
             alone = slice(t, t + 1)
             found["words"][word] = haar_spread(pulled[:, alone], deviations[:, alone], nullity)
-    return found
+    return {
+        kind: {name: spread for name, spread in spreads.items() if math.isfinite(spread)}
+        for kind, spreads in found.items()
+    }

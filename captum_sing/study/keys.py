@@ -7,7 +7,7 @@ import itertools
 import json
 import os
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +17,15 @@ from torch import Tensor, nn
 from captum_sing.datasets import Pictures
 from captum_sing.errors import SINGTypeError
 
-__all__ = ["key_of", "known_pictures", "tensors_digest", "weights_digest"]
+__all__ = [
+    "key_of",
+    "known_pictures",
+    "preprocessing_digest",
+    "tensors_digest",
+    "weights_digest",
+]
 
+_PLAIN = (bool, int, float, str)
 _ADDRESS = re.compile(r" at 0x[0-9a-f]+")
 
 
@@ -51,12 +58,43 @@ def tensors_digest(tensors: Iterable[tuple[str, Tensor]]) -> str:
 
 
 def weights_digest(model: nn.Module) -> str:
-    """One name for a model: every parameter and buffer, and what ``repr`` says of its layers.
+    """One name for a model: every parameter and buffer, and what its layers do with them.
 
-    Weights alone would not tell a ReLU from a GELU.
+    Weights alone would not tell a ReLU from a GELU: what ``repr`` says of a layer counts, its plain
+    attributes, and the code of its ``forward``, though not of what that calls.
     """
     weights = itertools.chain(model.named_parameters(), model.named_buffers())
-    return key_of(_ADDRESS.sub("", repr(model)), tensors_digest(weights))
+    layers = [[name, _plain(layer)] for name, layer in model.named_modules()]
+    kinds = {type(layer) for layer in model.modules()}
+    codes = sorted(f"{kind.__qualname__} {_code_of(kind.forward)}" for kind in kinds)
+    told = _ADDRESS.sub("", repr(model))
+    return key_of(told, repr(layers), codes, tensors_digest(weights))
+
+
+def preprocessing_digest(preprocess: Callable[..., Any]) -> str:
+    """One name for what a preprocessing makes of a picture: two that say the same may differ.
+
+    One that draws at random has another name each time, and is never found again.
+    """
+    from PIL import Image
+
+    noise = torch.randint(256, (96, 80, 3), generator=torch.Generator().manual_seed(0))
+    picture = Image.fromarray(noise.to(torch.uint8).numpy())
+    try:
+        return tensors_digest([("picture", torch.as_tensor(preprocess(picture)))])
+    except Exception as error:  # it may want other pictures; reading says what is wrong
+        return type(error).__name__
+
+
+def _plain(layer: nn.Module) -> dict[str, Any]:
+    """Numbers and words that somebody gave a layer; not torch's own, nor its mode."""
+    own = {name: value for name, value in vars(layer).items() if type(value) in _PLAIN}
+    return {name: own[name] for name in own if name != "training" and not name.startswith("_")}
+
+
+def _code_of(function: Any) -> str:
+    code = getattr(function, "__code__", None)
+    return "" if code is None else hashlib.sha256(code.co_code).hexdigest() + repr(code.co_names)
 
 
 def known_pictures(pictures: Pictures) -> tuple[list[str], list[str]]:

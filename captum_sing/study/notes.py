@@ -10,29 +10,36 @@ import torch
 from captum_sing.descriptions import number
 from captum_sing.study.extraction import Extraction
 from captum_sing.study.scoring import Scorer
+from captum_sing.study.table import tested_rows
+from captum_sing.translator import LinearTranslator
 
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["notes_of", "quality_of"]
+__all__ = ["notes_of", "quality_of", "unknown_sample"]
 
 _JUDGED = 2000  # images; memory must not grow with their number
 
 
-def quality_of(extraction: Extraction, scorer: Scorer) -> dict[str, Any] | None:
-    """How well the translator does on the first 2,000 images that it was not fitted on.
+def quality_of(
+    extraction: Extraction, scorer: Scorer, table: pd.DataFrame
+) -> dict[str, Any] | None:
+    """How well the translator does on up to 2,000 of the tested images, from all over the table.
 
     Returns:
         dict or None: as :class:`captum_sing.TranslatorReport`; None for fewer than two.
     """
     features, embeddings, count = [], [], 0
+    tested = torch.from_numpy(tested_rows(table))
+    step = max(1, int(tested.sum()) // _JUDGED)
+    chosen = torch.zeros_like(tested)
+    chosen[tested.nonzero().flatten()[::step][:_JUDGED]] = True
     for block in extraction.blocks():
-        rows = ~scorer.translator.knows(block.features)
-        features.append(block.features[rows][: _JUDGED - count])
-        embeddings.append(block.embeddings[rows][: _JUDGED - count])
-        count += len(features[-1])
-        if count == _JUDGED:
-            break
+        rows = chosen[count : count + len(block.rows)]
+        features.append(block.features[rows])
+        embeddings.append(block.embeddings[rows])
+        count += len(block.rows)
+    count = int(chosen.sum())
     if count < 2:
         return None
     space = scorer.space if scorer.translator.has_statistics else None
@@ -45,20 +52,38 @@ def quality_of(extraction: Extraction, scorer: Scorer) -> dict[str, Any] | None:
     }
 
 
-def notes_of(table: pd.DataFrame, scorer: Scorer) -> list[str]:
+def unknown_sample(translator: LinearTranslator, precision: torch.dtype) -> str | None:
+    """Why it cannot be told whether the translator was fitted on an image, if it cannot."""
+    if translator.record is None:
+        return (
+            "the translator keeps no record of its images; if these are others, say "
+            "held_out=True (--held-out)"
+        )
+    if precision in (torch.float16, torch.bfloat16):
+        return (
+            "in 16 bits the translator does not know its images again; if these are others, say "
+            "held_out=True (--held-out)"
+        )
+    return None
+
+
+def notes_of(table: pd.DataFrame, scorer: Scorer, not_held_out: str | None) -> list[str]:
     """What is amiss, a sentence each."""
     translator, space, notes = scorer.translator, scorer.space, []
     own, count = int(table["in_sample"].sum()), len(table)
-    if translator.record is None:
-        notes.append(
-            "The translator keeps no record of its images: if these are among them, no test holds."
-        )
+    if not_held_out:
+        notes.append(f"No stars: {not_held_out}.")
     elif own == count:
         notes.append("In-sample, not tested: the translator was fitted on all of these images.")
     elif own:
         notes.append(
             f"The translator was fitted on {own} of {count} images: they are in the table, and in "
             "no number of a class or of the model."
+        )
+    if repeated := int(table["repeated"].sum()):
+        notes.append(
+            f"{repeated} of {count} images are the same as an earlier one: they are in the table, "
+            "and in no number of a class or of the model."
         )
     if not translator.has_statistics:
         notes.append("The translator has no statistics of reference images: there is no evidence.")

@@ -10,7 +10,8 @@ import torch
 from torch import Tensor
 
 from captum_sing.controls import MINIMUM_REFERENCES, presence
-from captum_sing.study.statistics import MODEL, levels
+from captum_sing.study.design import goes_with_class
+from captum_sing.study.statistics import levels
 from captum_sing.study.table import codes, evidence, named_column, own_column
 
 if TYPE_CHECKING:
@@ -24,28 +25,31 @@ def image_judgements(table: pd.DataFrame, groups: Mapping[str, Sequence[str]]) -
 
     That of :class:`captum_sing.controls.References`, of which the image itself is left out. Which
     images have a word is what their label says, or, where a group has none, the encoder's own
-    name. False discoveries are held among the words of one image.
+    name. False discoveries are held among the words of one image. Words that go with the classes
+    are not tested: what is ignored of the class would speak for them.
 
     Args:
         table (pandas.DataFrame): of a study.
         groups (mapping): group -> its words, with evidence.
 
     Returns:
-        pandas.DataFrame: a row an image, with ``path``; ``z_red`` and ``q_red`` of each word,
-        NaN for fewer than 500 references; and ``starred``, the words with q <= 0.05, the largest z
-        first.
+        pandas.DataFrame: a row an image, with ``path``; ``z_red`` and ``q_red`` of each word, the
+        latter NaN where there is no test, and both for fewer than 500 references; and ``starred``,
+        the words with q <= 0.05, the largest z first.
     """
     import pandas as pd
     from scipy.stats import false_discovery_control, norm
 
-    images = next(rows for level, rows in levels(table) if level == MODEL)
+    _, images = next(levels(table))
     words = [word for of_group in groups.values() for word in of_group]
     if not words or not len(images):
         return pd.DataFrame({"path": images["path"], "starred": ""})
     has_word = torch.cat([_present(images, group, own) for group, own in groups.items()], dim=1)
     z, count = _z(evidence(images, "ignored", words).double(), has_word)
     z[:, count < MINIMUM_REFERENCES] = torch.nan
-    known, q = z.isfinite().all(dim=0).numpy(), np.full(z.shape, np.nan)
+    free = [not goes_with_class(images, _names(images, group)) for group in groups]
+    untied = np.repeat(free, [len(own) for own in groups.values()])
+    known, q = z.isfinite().all(dim=0).numpy() & untied, np.full(z.shape, np.nan)
     if known.any():
         q[:, known] = false_discovery_control(norm.sf(z[:, known].numpy()), axis=1)
     order = z.nan_to_num(-torch.inf).argsort(dim=1, descending=True).tolist()
@@ -61,9 +65,13 @@ def image_judgements(table: pd.DataFrame, groups: Mapping[str, Sequence[str]]) -
 
 def _present(images: pd.DataFrame, group: str, words: Sequence[str]) -> Tensor:
     """Which words each image has, or may have, shape (n, V)."""
+    return presence(codes(images, _names(images, group)), len(words))
+
+
+def _names(images: pd.DataFrame, group: str) -> str:
+    """The column that tells which word of a group an image has."""
     own = own_column(group)
-    name = own if own in images else named_column(group, "encoder")
-    return presence(codes(images, name), len(words))
+    return own if own in images else named_column(group, "encoder")
 
 
 def _z(values: Tensor, has_word: Tensor) -> tuple[Tensor, Tensor]:

@@ -12,18 +12,20 @@ from captum_sing.checks import check_parts, check_width
 from captum_sing.classifiers import LoadedClassifier
 from captum_sing.concepts import ConceptBank
 from captum_sing.controls import isotropic_image_score
+from captum_sing.datasets import Pictures
 from captum_sing.encoders import ImageTextEncoder
-from captum_sing.errors import SINGNameError, SINGTypeError, SINGValueError, expected
+from captum_sing.errors import SINGTypeError, SINGValueError, expected
 from captum_sing.linear_head import LinearHead
 from captum_sing.null_space import NullSpace
 from captum_sing.sing import SING
+from captum_sing.study.asking import check_asked, check_draws, check_origin, no_donor
 from captum_sing.study.beyond import partial_out
 from captum_sing.study.extraction import Extraction
 from captum_sing.study.extractor import extract
 from captum_sing.study.geometry import haar_spreads
 from captum_sing.study.labels import groups_with_evidence
 from captum_sing.study.networks import Layers
-from captum_sing.study.notes import notes_of, quality_of
+from captum_sing.study.notes import notes_of, quality_of, unknown_sample
 from captum_sing.study.scoring import Scorer
 from captum_sing.study.study import Study
 from captum_sing.study.table import fill_table, own_column
@@ -32,7 +34,6 @@ from captum_sing.translator import LinearTranslator
 __all__ = ["run_study", "study_of"]
 
 _WHERE = "run_study"
-_DRAWS = 100
 
 
 def run_study(
@@ -48,6 +49,7 @@ def run_study(
     words: Sequence[str] | None = None,
     word_labels: Mapping[str, Sequence[str | None]] | None = None,
     donor: str | Tensor | None = None,
+    held_out: bool = False,
     folder: str | Path | None = None,
     draws: int = 1000,
     seed: int = 0,
@@ -68,7 +70,7 @@ def run_study(
         preprocess (callable, optional): one RGB picture -> (3, H, W), for a bare model.
         layer (nn.Module, str or sequence of these, optional): the head. Default: found
         null_space (NullSpace, optional): another one than the exact one of the head.
-        words, word_labels, donor, draws, seed: as :func:`study_of`.
+        words, word_labels, donor, held_out, draws, seed: as :func:`study_of`.
         folder (str or Path, optional): where what was read is kept.
         **reading: ``batch_size``, ``num_workers``, ``device``, ``shard_size`` and
             ``show_progress`` of :func:`extract`.
@@ -111,11 +113,14 @@ def run_study(
         classifier.model, layer, _given("translator", translator), _given("concepts", concepts),
         encoder=_given("encoder", encoder), null_space=null_space,
     )  # fmt: skip
+    pictures = images if isinstance(images, Pictures) else Pictures.of(images)
+    check_asked(pictures, sing.concepts, words, word_labels, donor, draws, classifier.class_names)
+    check_origin(sing.translator, classifier.name, classifier.preprocessing)
     if sing.layer is not None and null_space is None:
         head = LinearHead.of(sing.layer)
         null_space = NullSpace.from_weight(head.weight(sing.translator.feature_dim))
     extraction = extract(
-        classifier, _given("encoder", encoder), images, folder=folder, layer=sing.layer, **reading
+        classifier, _given("encoder", encoder), pictures, folder=folder, layer=sing.layer, **reading
     )
     return study_of(
         extraction,
@@ -125,6 +130,7 @@ def run_study(
         words=words,
         word_labels=word_labels,
         donor=donor,
+        held_out=held_out,
         draws=draws,
         seed=seed,
     )
@@ -139,6 +145,7 @@ def study_of(
     words: Sequence[str] | None = None,
     word_labels: Mapping[str, Sequence[str | None]] | None = None,
     donor: str | Tensor | None = None,
+    held_out: bool = False,
     draws: int = 1000,
     seed: int = 0,
 ) -> Study:
@@ -156,6 +163,9 @@ def study_of(
             is one; without any labels words are ranked, and nothing is tested.
         donor (str or Tensor, optional): an image of the collection by its name, or a feature of
             shape (D,), whose ignored part is swapped into all images.
+        held_out (bool, optional): say that the translator was fitted on none of these images,
+            where it cannot tell: it keeps no record, or the features are of 16 bits. There are no
+            stars otherwise. Default: False
         draws, seed (int, optional): of the bootstraps. Default: 1000 and 0
 
     Returns:
@@ -176,14 +186,11 @@ def study_of(
                 "Make one with extract(...), or call run_study",
             )
         )
-    if draws < _DRAWS:
-        raise SINGValueError(
-            expected("study_of", "draws", f"of at least {_DRAWS}", draws, "Draw 1000")
-        )
+    check_draws(draws)
     check_parts(extraction.head.logits, translator, concepts, None)
     width = extraction.sizes[0]
     check_width(extraction.head, translator, null_space, width)
-    _check_origin(translator, extraction)
+    check_origin(translator, extraction.facts["model"], extraction.facts["preprocessing"])
     space = null_space or NullSpace.from_weight(extraction.head.weight(width))
     asked = list(dict.fromkeys(concepts.names if words is None else words))
     concepts.indices(asked)
@@ -192,6 +199,8 @@ def study_of(
     space = space.to(device)
     scorer = Scorer(space, translator, concepts, asked, given)
     table = fill_table(extraction, scorer, word_labels)
+    precision = next(extraction.blocks()).features.dtype
+    unknown = None if held_out else unknown_sample(translator, precision)
     facts: dict[str, Any] = {
         **extraction.facts,
         "key": extraction.key,
@@ -208,7 +217,9 @@ def study_of(
         "width": space.width,
         "gap": space.gap if space.gap < float("inf") else None,
         "isotropic_image_score": isotropic_image_score(space.nullity, space.width),
-        "quality": quality_of(extraction, scorer),
+        "quality": quality_of(extraction, scorer, table),
+        "not_held_out": unknown,
+        "unit": "sd" if translator.knows_embeddings else "common sd",
         "baselines": list(scorer.baselines),
         "words": asked,
         "groups": {group: list(of_group) for group, of_group in concepts.groups.items()},
@@ -216,7 +227,7 @@ def study_of(
         "draws": draws,
         "seed": seed,
     }
-    facts["notes"] = notes_of(table, scorer)
+    facts["notes"] = notes_of(table, scorer, unknown)
     groups = groups_with_evidence(facts)
     tested = {group: words for group, words in groups.items() if own_column(group) in table}
     if tested:
@@ -252,19 +263,6 @@ def _given(argument: str, value: Any) -> Any:
     return value
 
 
-def _check_origin(translator: LinearTranslator, extraction: Extraction) -> None:
-    """The translator was fitted to this model, on images that were prepared in this way."""
-    for fact, remedy in (
-        ("model", "Features of two models mean different things, also where their widths agree"),
-        ("preprocessing", "Features of images that were prepared in another way are others"),
-    ):
-        fitted, own = translator.facts.get(fact), extraction.facts[fact]
-        if fitted not in (None, own):
-            raise SINGValueError(
-                expected(_WHERE, "translator", f"of {fact} {own}", f"one of {fitted}", remedy)
-            )
-
-
 def _donor(extraction: Extraction, donor: str | Tensor) -> Tensor:
     """The feature to swap in, shape (1, D), float64."""
     if isinstance(donor, Tensor):
@@ -283,12 +281,4 @@ def _donor(extraction: Extraction, donor: str | Tensor) -> Tensor:
         names = [extraction.names[row] for row in block.rows]
         if donor in names:
             return block.features[names.index(donor)][None].double()
-    raise SINGNameError(
-        expected(
-            _WHERE,
-            "donor",
-            "to be a usable image of the collection",
-            repr(donor),
-            f"Name one, such as {extraction.names[0]!r}",
-        )
-    )
+    raise no_donor(donor, extraction.names)

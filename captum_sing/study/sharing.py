@@ -9,8 +9,8 @@ import numpy as np
 import torch
 
 from captum_sing.controls import Share, against_other_words, signal_share, word_shares
-from captum_sing.study.statistics import MODEL, by_class, interval, levels, with_q
-from captum_sing.study.table import codes, evidence, own_column
+from captum_sing.study.statistics import MODEL, by_class, interval, levels, where, with_q
+from captum_sing.study.table import codes, column, evidence, own_column
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -41,10 +41,12 @@ def share_judgements(
     import pandas as pd
 
     found: dict[tuple[str, str, str | None], Share] = {}
-    for level, images in levels(table):
-        for group, words in groups.items():
-            if own_column(group) in table:
-                found |= _shares(images, level, group, words, facts)
+    asked = {group: words for group, words in groups.items() if own_column(group) in table}
+    words_of = [word for words in asked.values() for word in words]
+    columns = [column(kind, "mean", word) for kind in ("seen", "ignored") for word in words_of]
+    for level, images in levels(table, [*columns, *map(own_column, asked)]):
+        for group, words in asked.items():
+            found |= _shares(images, level, group, words, facts)
     spreads = facts.get("haar_spreads") or {"groups": {}, "words": {}}
     rows = []
     for (level, group, word), share in found.items():
@@ -68,7 +70,7 @@ def _shares(
     images: pd.DataFrame, level: str, group: str, words: Sequence[str], facts: Mapping[str, Any]
 ) -> dict[tuple[str, str, str | None], Share]:
     """Of a group in the images of a level; and of its words, in those of the model."""
-    known = images[images[own_column(group)].notna()]
+    known = where(images, images[own_column(group)].notna())
     if not len(known):
         nothing = Share(np.nan, 0, note=_UNNAMED, nullity=facts["nullity"], width=facts["width"])
         return {(level, group, None): nothing}

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from captum_sing.controls import bootstrap_means
-from captum_sing.study.table import column
+from captum_sing.study.table import column, tested_rows
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -21,6 +21,7 @@ __all__ = [
     "by_class",
     "interval",
     "levels",
+    "where",
     "with_q",
     "word_statistics",
 ]
@@ -32,15 +33,35 @@ _MEASURES = ("image_score", "attribute_score", "null_energy")
 _CLASSES = 30  # an interval from fewer of them is too narrow
 
 
-def levels(table: pd.DataFrame) -> Iterator[tuple[str, pd.DataFrame]]:
-    """The held-out images of the model, and of each class.
+def levels(
+    table: pd.DataFrame, columns: Sequence[str] | None = None
+) -> Iterator[tuple[str, pd.DataFrame]]:
+    """The images of the model, and of each class: of the tested rows.
 
-    Images that the translator was fitted on are in none of them.
+    Args:
+        table (pandas.DataFrame): of a study.
+        columns (sequence of str, optional): which are wanted beside ``label``. Default: all
     """
-    held_out = table[~table["in_sample"]]
-    yield MODEL, held_out
-    for label in table["label"].cat.categories:
-        yield label, held_out[held_out["label"] == label]
+    rows = tested_rows(table)
+    if columns is not None:
+        table = table[["label", *columns]]
+    tested = table[rows]  # a copy, in one piece for each type
+    yield MODEL, tested
+    codes = tested["label"].cat.codes.to_numpy()
+    order, names = codes.argsort(kind="stable"), tested["label"].cat.categories
+    cuts = np.searchsorted(codes[order], np.arange(len(names) + 1))
+    for place, name in enumerate(names):
+        yield name, tested.iloc[order[cuts[place] : cuts[place + 1]]]
+
+
+def where(table: pd.DataFrame, rows: pd.Series) -> pd.DataFrame:
+    """Some rows; no copy of the table if they are all of them.
+
+    Args:
+        table (pandas.DataFrame): n rows.
+        rows (pandas.Series): which, n of bool.
+    """
+    return table if rows.all() else table[rows]
 
 
 def angle_statistics(
@@ -62,14 +83,15 @@ def angle_statistics(
 
     asked = [(baseline, measure) for baseline in baselines for measure in _MEASURES]
     rows: list[dict[str, Any]] = []
-    for level, images in levels(table):
-        values = images[[column(measure, baseline) for baseline, measure in asked]].to_numpy()
+    columns = [column(measure, baseline) for baseline, measure in asked]
+    for level, images in levels(table, columns):
+        values = images[columns].to_numpy()
         there = np.isfinite(values)
         own: list[dict[str, Any]] = [{}] * len(asked)
         for which in np.unique(there, axis=1).T:  # columns that the same images have: drawn once
             alike = (there == which[:, None]).all(axis=0).nonzero()[0]
             clusters, drawn = None, "images"
-            if level == MODEL and by_class(images[which]):
+            if level == MODEL and by_class(images.loc[which, ["label"]]):
                 codes = images["label"].cat.codes.to_numpy()[which]
                 clusters, drawn = torch.from_numpy(codes.astype(np.int64)), "classes"
             sample = torch.from_numpy(values[which][:, alike])
@@ -103,7 +125,8 @@ def word_statistics(table: pd.DataFrame, groups: dict[str, Sequence[str]]) -> pd
 
     words = [(group, word) for group, of_group in groups.items() for word in of_group]
     frames = []
-    for level, images in levels(table):
+    columns = [column(kind, "mean", word) for kind in ("seen", "ignored") for _, word in words]
+    for level, images in levels(table, columns):
         n = len(images)
         seen, ignored = (
             images[[column(kind, "mean", word) for _, word in words]].to_numpy()
@@ -149,6 +172,9 @@ def interval(found: tuple[float, float] | None) -> dict[str, Any]:
 def with_q(rows: pd.DataFrame, families: Iterable[Any]) -> pd.DataFrame:
     """Add ``q``, false discoveries held within each family of tests, and ``starred``, q <= 0.05.
 
+    A family is every test that was made. Those that get no star, whatever p is, belong to it: if
+    they were left out for what they showed, the others' q would be too small.
+
     Args:
         rows (pandas.DataFrame): with ``p``, and ``note``, which says why a row has no star.
         families (iterable of pandas.Series): which rows, bool.
@@ -157,8 +183,8 @@ def with_q(rows: pd.DataFrame, families: Iterable[Any]) -> pd.DataFrame:
 
     rows["q"] = np.nan
     for family in families:
-        tested = family & rows["p"].notna() & rows["note"].isna()
+        tested = family & rows["p"].notna()
         if tested.any():
             rows.loc[tested, "q"] = false_discovery_control(rows.loc[tested, "p"].to_numpy())
-    rows["starred"] = rows["q"] <= 0.05
+    rows["starred"] = (rows["q"] <= 0.05) & rows["note"].isna()
     return rows

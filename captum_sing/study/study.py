@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -10,16 +11,14 @@ from typing import TYPE_CHECKING, Any
 
 from captum_sing.errors import SINGFileError, expected
 from captum_sing.files import made, write_whole
-from captum_sing.study.judging import (
-    beyond_judgements,
-    group_judgements,
-    name_judgements,
-    word_judgements,
-)
+from captum_sing.study.judging import beyond_judgements, group_judgements
 from captum_sing.study.labels import groups_with_evidence
+from captum_sing.study.naming import name_judgements
 from captum_sing.study.presence import image_judgements
 from captum_sing.study.sharing import share_judgements
 from captum_sing.study.statistics import MODEL, angle_statistics, word_statistics
+from captum_sing.study.table import tested_rows
+from captum_sing.study.words import word_judgements
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -37,14 +36,14 @@ class Study:
     """What a head ignores in a collection of images, as :func:`run_study` finds it.
 
     Everything but the table is made from it when first asked for, with seeds: a study that was
-    saved and loaded says the same. Images that the translator was fitted on are in the table,
-    and in nothing else.
+    saved and loaded says the same. Images that the translator was fitted on, and repeated ones,
+    are in the table, and in nothing else.
 
     Attributes:
         table (pandas.DataFrame): a row a usable image:
 
             - ``path``; ``label`` and ``prediction``, names of classes; ``in_sample``, whether the
-              translator was fitted on it;
+              translator was fitted on it; ``repeated``, whether an earlier one is the same;
             - ``image_score``, ``attribute_score`` (for the label, where that is a word) and
               ``null_energy`` of the paper's null removal, and with ``mean_``, ``conditional_`` or
               ``swap_`` before the name those of the other baselines;
@@ -59,7 +58,9 @@ class Study:
               :func:`captum_sing.study.beyond.partial_out`.
         facts (dict): what it was made of, as JSON holds it: the names of ``model`` and
             ``encoder``, ``nullity``, ``rank`` and ``width``, ``isotropic_image_score``,
-            ``baselines``, ``groups`` and ``words``, the translator's quality on held-out images,
+            ``baselines``, ``groups`` and ``words``, the ``unit`` of evidence (see
+            :func:`captum_sing.evidence.split_evidence`), the translator's quality on held-out
+            images, ``not_held_out``, why there are no stars,
             ``unusable`` pictures with the reason, ``notes``, ...
     """
 
@@ -82,8 +83,8 @@ class Study:
 
     @cached_property
     def word_tests(self) -> pd.DataFrame:
-        """Words with labels, tested; see :func:`captum_sing.study.judging.word_judgements`."""
-        return word_judgements(self.table, groups_with_evidence(self.facts))
+        """Words with labels, tested; see :func:`captum_sing.study.words.word_judgements`."""
+        return self._told(word_judgements(self.table, groups_with_evidence(self.facts)))
 
     @cached_property
     def groups(self) -> pd.DataFrame:
@@ -93,7 +94,7 @@ class Study:
         as ``share``, and ``share_low``, ``share_p``, ...; and those of :attr:`beyond` as
         ``beyond``, ``beyond_low``, ...
         """
-        groups = group_judgements(self.table, groups_with_evidence(self.facts))
+        groups = self._told(group_judgements(self.table, groups_with_evidence(self.facts)))
         shares = self.shares[self.shares["word"].isna()] if len(self.shares) else self.shares
         groups = _beside(groups, shares.drop(columns=["word", "n"], errors="ignore"), "share")
         return _beside(groups, self.beyond, "beyond")
@@ -101,17 +102,21 @@ class Study:
     @cached_property
     def shares(self) -> pd.DataFrame:
         """Ignored shares; see :func:`captum_sing.study.sharing.share_judgements`."""
-        return share_judgements(self.table, groups_with_evidence(self.facts), self.facts)
+        return self._told(
+            share_judgements(self.table, groups_with_evidence(self.facts), self.facts)
+        )
 
     @cached_property
     def beyond(self) -> pd.DataFrame:
         """The partialled test; see :func:`captum_sing.study.judging.beyond_judgements`."""
-        return beyond_judgements(self.table, groups_with_evidence(self.facts), self.facts)
+        return self._told(
+            beyond_judgements(self.table, groups_with_evidence(self.facts), self.facts)
+        )
 
     @cached_property
     def naming(self) -> pd.DataFrame:
-        """Names by level; see :func:`captum_sing.study.judging.name_judgements`."""
-        return name_judgements(self.table, self.facts["groups"])
+        """Names by level; see :func:`captum_sing.study.naming.name_judgements`."""
+        return self._told(name_judgements(self.table, self.facts["groups"]))
 
     @cached_property
     def image_tests(self) -> pd.DataFrame:
@@ -119,7 +124,13 @@ class Study:
 
         See :func:`captum_sing.study.presence.image_judgements`.
         """
-        return image_judgements(self.table, groups_with_evidence(self.facts, whole=False))
+        found = image_judgements(self.table, groups_with_evidence(self.facts, whole=False))
+        return found.assign(starred="") if self.facts.get("not_held_out") else found
+
+    @property
+    def tested(self) -> pd.DataFrame:
+        """The rows that anything is said from; see :func:`captum_sing.study.table.tested_rows`."""
+        return self.table[tested_rows(self.table)]
 
     @property
     def in_sample(self) -> int:
@@ -157,8 +168,11 @@ class Study:
             "shares": self.shares,
             "naming": self.naming,
         }
+        infinite = [math.inf, -math.inf]
         records = {
-            name: frame.astype(object).where(frame.notna(), None).to_dict("records")
+            name: frame.astype(object)
+            .where(frame.notna() & ~frame.isin(infinite), None)
+            .to_dict("records")
             for name, frame in frames.items()
         }
         return {**self.facts, "images": len(self), "in_sample": self.in_sample, **records}
@@ -228,6 +242,13 @@ class Study:
             )
         table["label"] = table["label"].astype("category")  # a file forgets that of no labels
         return cls(table, stored["facts"])
+
+    def _told(self, frame: pd.DataFrame) -> pd.DataFrame:
+        """No stars where it is not known whether the translator was fitted on these images."""
+        reason = self.facts.get("not_held_out")
+        if not reason or not len(frame):
+            return frame
+        return frame.assign(starred=False, note=frame["note"].fillna(f"no star: {reason}"))
 
     @property
     def _drawing(self) -> dict[str, int]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +13,7 @@ from torch import Tensor
 from captum_sing.study.extraction import Extraction
 from captum_sing.study.labels import label_names, own_words, unique_names
 from captum_sing.study.scoring import SOURCES, Scorer
+from captum_sing.study.shards import Block
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -25,6 +27,7 @@ __all__ = [
     "named_column",
     "own_column",
     "rows_of",
+    "tested_rows",
 ]
 
 
@@ -76,6 +79,16 @@ def codes(images: pd.DataFrame, name: str) -> Tensor:
     return torch.from_numpy(images[name].cat.codes.to_numpy().astype(np.int64))
 
 
+def tested_rows(table: pd.DataFrame) -> np.ndarray[Any, np.dtype[np.bool_]]:
+    """Which rows anything is said from, shape (n,).
+
+    Not images that the translator was fitted on; and of equal ones the first alone, for the same
+    image twice is no second witness.
+    """
+    rows: np.ndarray[Any, np.dtype[np.bool_]] = ~(table["in_sample"] | table["repeated"]).to_numpy()
+    return rows
+
+
 def rows_of(extraction: Extraction) -> Iterator[tuple[slice, Tensor]]:
     """Blocks of features, shape (B, D), float64, and the rows of the table that they fill."""
     done = 0
@@ -98,8 +111,8 @@ def fill_table(
 
     Returns:
         pandas.DataFrame: in the order of the collection, with the columns ``path``, ``label``,
-        ``prediction``, ``in_sample``, and those that :func:`column`, :func:`own_column` and
-        :func:`named_column` name.
+        ``prediction``, ``in_sample``, ``repeated``, and those that :func:`column`,
+        :func:`own_column` and :func:`named_column` name.
 
     Raises:
         SINGNameError, SINGValueError: labels that are none.
@@ -124,10 +137,11 @@ def fill_table(
     label_places = torch.tensor([place.get(label or "", -1) for label in labels])
 
     kept: dict[str, Any] = {}
-    done = 0
+    done, seen = 0, set[bytes]()
     for block in extraction.blocks():
         stop = done + len(block.rows)
         found = _block(scorer, block.features, block.embeddings, label_places[block.rows])
+        found["repeated"] = torch.tensor([not _new(row, seen) for row in _digests(block)])
         for name, values in found.items():
             array = values.cpu().numpy()
             if name not in kept:
@@ -138,6 +152,23 @@ def fill_table(
         for name in {named_column(group, source) for source in SOURCES} & set(kept):
             kept[name] = pd.Categorical.from_codes(kept[name], categories=list(of_group))
     return pd.DataFrame({**known, **kept}, copy=False)
+
+
+def _digests(block: Block) -> Iterator[bytes]:
+    """A name for what was read from each picture."""
+    features, embeddings = (
+        tensor.contiguous().view(torch.uint8).numpy()
+        for tensor in (block.features, block.embeddings)
+    )
+    for feature, embedding in zip(features, embeddings, strict=True):
+        yield hashlib.blake2b(feature.tobytes() + embedding.tobytes(), digest_size=16).digest()
+
+
+def _new(digest: bytes, seen: set[bytes]) -> bool:
+    """Whether it was not seen before; it is from now on."""
+    count = len(seen)
+    seen.add(digest)
+    return len(seen) > count
 
 
 def _block(scorer: Scorer, features: Tensor, embeddings: Tensor, labels: Tensor) -> dict[str, Any]:
