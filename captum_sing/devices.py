@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 import torch
 
 from captum_sing.errors import SINGValueError, expected
 
-__all__ = ["device_of"]
+__all__ = ["device_of", "one_thread"]
 
 
 def device_of(
@@ -44,3 +47,21 @@ def device_of(
                 "Leave it out for the CPU",
             )
         ) from error
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """For what is so small that threads would wait for each other longer than they work.
+
+    Example::
+
+        >>> with one_thread():
+        ...     torch.get_num_threads()
+        1
+    """
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)

@@ -10,6 +10,7 @@ from scipy.stats import binomtest, kstest
 from torch import Tensor
 
 from captum_sing import TranslatorFitter
+from captum_sing.benchmark.synthetic import SyntheticWorld, random_world
 from captum_sing.controls import (
     MINIMUM_CLASSES,
     class_means,
@@ -17,7 +18,6 @@ from captum_sing.controls import (
     images_needed,
     permutation_z,
 )
-from captum_sing.demo.synthetic import SyntheticWorld, random_world
 from captum_sing.errors import SINGTypeError, SINGValueError
 from captum_sing.evidence import split_evidence
 

@@ -10,8 +10,8 @@ from scipy.stats import binom
 from torch import Tensor
 
 from captum_sing import LinearTranslator, TranslatorFitter
-from captum_sing.controls import exact_interval, name, naming, naming_drop, naming_sources
 from captum_sing.benchmark.synthetic import SyntheticWorld
+from captum_sing.controls import exact_interval, name, naming, naming_drop, naming_sources
 from captum_sing.errors import SINGTypeError, SINGValueError
 
 V = 8

@@ -11,6 +11,7 @@ from scipy.stats import binomtest
 from torch import Tensor
 
 from captum_sing import TranslatorFitter
+from captum_sing.benchmark.synthetic import SyntheticWorld
 from captum_sing.controls import (
     Share,
     against_other_words,
@@ -19,7 +20,6 @@ from captum_sing.controls import (
     haar_spread,
     signal_share,
 )
-from captum_sing.demo.synthetic import SyntheticWorld
 from captum_sing.errors import SINGValueError
 
 V = 8
@@ -174,7 +174,7 @@ def test_no_star_without_enough_to_compare_with() -> None:
     z = 0.4 / math.hypot(0.05, 0.03)
     assert tested.p == pytest.approx(math.erfc(z / math.sqrt(2)))
     few = against_other_words(share, [*others[1:], replace(share, value=math.nan)], 0.05)
-    assert few.note == "no star: 14 of 15 other words needed" and few.p is None
+    assert few.note == "no star: 14 of 15 others needed" and few.p is None
     narrow = against_other_words(replace(share, nullity=29), others, 0.05)
     assert narrow.note == "no star: 29 of 30 ignored directions needed"
     with pytest.raises(SINGValueError, match="spread finite, got nan"):

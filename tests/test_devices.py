@@ -10,7 +10,7 @@ from tiny_models import write_open_clip, write_two_towers
 
 from captum_sing.classifiers import load_classifier
 from captum_sing.cli.encoders import encoder_of
-from captum_sing.devices import device_of
+from captum_sing.devices import device_of, one_thread
 from captum_sing.encoders import load_encoder
 from captum_sing.errors import SINGValueError
 
@@ -38,3 +38,15 @@ def test_before_anything_is_loaded(tmp_path: Any) -> None:
     ):
         with pytest.raises(SINGValueError, match="expected device to be a device of this machine"):
             load(name, device="banana")
+
+
+def test_one_thread_for_a_while() -> None:
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        with pytest.raises(KeyError), one_thread():
+            assert torch.get_num_threads() == 1
+            raise KeyError
+        assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(before)

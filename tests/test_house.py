@@ -69,11 +69,14 @@ ROOMS: dict[str, set[str] | None] = {
     "datasets": {"classifiers"},
     "fitting": {"datasets"},
     "study": ALL_ABOVE,
+    "plots": {"study", "visualization"},
+    "benchmark": {"study", "demo", "fitting"},
     "cli": ALL_ABOVE,
     "testing": {"null_space", "encoders"},
 }
 ORDER = list(ROOMS)
 DOORS = {"__init__", "__main__"}  # they only hand on what the rooms hold
+COMMANDS = {PACKAGE / "demo" / "benchmark.py": {"benchmark"}}  # so do these, of rooms above
 
 
 def reachable(room: str) -> set[str]:
@@ -138,9 +141,11 @@ class TestFile:
         if room in DOORS:
             return
         assert room in ROOMS, f"{room} has no place in the table of rooms"
+        handed_on = COMMANDS.get(path, set())
         wrong = rooms_imported(path, without_type_checking(parse(path))) - reachable(room)
+        wrong -= handed_on
         assert not wrong, f"{room} may import {sorted(reachable(room))}, not {sorted(wrong)}"
-        named = rooms_imported(path, parse(path)) - set(ORDER[: ORDER.index(room)])
+        named = rooms_imported(path, parse(path)) - set(ORDER[: ORDER.index(room)]) - handed_on
         assert not named, f"types of {sorted(named)} are named in {room}, which stands above"
 
     def test_validates_without_assert(self, path: Path) -> None:
@@ -154,6 +159,18 @@ class TestFile:
 
     def test_has_one_idea(self, path: Path) -> None:
         assert len(path.read_text(encoding="utf-8").splitlines()) <= 350
+
+
+@pytest.mark.parametrize("path", COMMANDS, ids=lambda p: p.name)
+def test_command_only_hands_on(path: Path) -> None:
+    """It imports the room's main and calls it; nothing in the package imports it."""
+    tree = parse(path)
+    assert not [
+        node for node in ast.walk(tree) if isinstance(node, (ast.FunctionDef, ast.ClassDef))
+    ]
+    assert rooms_imported(path, tree) == COMMANDS[path] and len(tree.body) <= 5
+    name = ".".join(path.relative_to(ROOT).with_suffix("").parts)
+    assert not [file for file in FILES if name in set(imports(file, parse(file)))]
 
 
 def test_door_is_sorted_and_open() -> None:

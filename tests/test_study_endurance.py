@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ import pytest
 import torch
 from study_toys import files_in
 
+from captum_sing import NullSpace
 from captum_sing.study import Study, run_study
 
 pytestmark = [
@@ -108,6 +110,7 @@ def test_killed_at_twenty_moments_it_ends_with_the_same_table(scenes: Path, tmp_
 
 MEASURE = """
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 sys.path.insert(0, {tests!r})
 from test_study_endurance import studied
@@ -142,3 +145,60 @@ def test_ten_times_the_images_need_no_more_memory_than_the_table(
         print(f"{count} images: peak {peaks[count]:.0f} MiB, the table {rows[count]:.1f} MiB")
     a_kilobyte_each = 18_000 / 1024  # for its path, label and identity
     assert peaks[20_000] - peaks[2_000] < rows[20_000] + a_kilobyte_each + 20
+
+
+class LargeEncoder:
+    """A ViT-B/32 of random weights: how long it takes matters here, and what it says does not."""
+
+    name, embedding_dim = "random ViT-B-32", 512
+
+    def __init__(self) -> None:
+        import open_clip
+
+        torch.manual_seed(0)
+        self.model, _, self.preprocess = open_clip.create_model_and_transforms("ViT-B-32")
+        self.model.eval()
+
+    @torch.no_grad()
+    def encode_image(self, images: torch.Tensor) -> torch.Tensor:
+        return self.model.encode_image(images)
+
+    def encode_text(self, texts: Sequence[str]) -> torch.Tensor:
+        raise NotImplementedError
+
+
+def test_a_second_study_is_fifty_times_faster(scenes: Path, tmp_path: Path) -> None:
+    """Of a ResNet-50 and a ViT-B/32: with networks of that size the rest is little."""
+    import timm
+    from timm.data import create_transform
+
+    from captum_sing import ConceptBank, TranslatorFitter
+    from captum_sing.classifiers import LoadedClassifier
+
+    torch.set_num_threads(1)
+    torch.manual_seed(0)
+    model = timm.create_model("resnet50").eval()
+    transform = create_transform(**timm.data.resolve_model_data_config(model))
+    fitter = TranslatorFitter(encoder=LargeEncoder.name)
+    fitter.update(torch.randn(500, 2048).relu(), torch.randn(500, 512))
+    words = tuple(f"word {i}" for i in range(100))
+    groups = {f"group {g}": words[10 * g : 10 * g + 10] for g in range(10)}
+    paths = sorted(scenes.rglob("*.ppm"))[:300]
+    options: dict[str, Any] = {
+        "concepts": ConceptBank(words, torch.randn(100, 512), groups),
+        "translator": fitter.fit(),
+        "encoder": LargeEncoder(),
+        "word_labels": {group: [own[i % 10] for i in range(300)] for group, own in groups.items()},
+        "folder": tmp_path,
+        "show_progress": False,
+    }
+    classifier, times, tables = LoadedClassifier(model, transform, None, "resnet50"), [], []
+    for energy in (0.9, 0.9, 0.5):
+        options["null_space"] = NullSpace.from_layer(model.fc, energy=energy)
+        begin = time.perf_counter()
+        tables.append(run_study(classifier, [str(path) for path in paths], **options).table)
+        times.append(time.perf_counter() - begin)
+    print(f"{times[0]:.1f} s, then {times[1]:.2f} s, and {times[2]:.2f} s with another null space")
+    pd.testing.assert_frame_equal(tables[0], tables[1])
+    assert not tables[2]["image_score"].equals(tables[0]["image_score"])
+    assert times[0] / min(times[1:]) >= 50

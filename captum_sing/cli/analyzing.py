@@ -26,9 +26,15 @@ from captum_sing.visualization import Picture
 if TYPE_CHECKING:
     from PIL import Image
 
-__all__ = ["analyze_pictures", "as_seen", "check_reference", "reference_statistics"]
+__all__ = [
+    "analyze_pictures",
+    "as_seen",
+    "check_reference",
+    "check_translator",
+    "reference_statistics",
+]
 
-_WHERE = "captum-sing analyze"
+_WHERE = "captum-sing"
 _BATCH = 32
 _ROUNDING = 1e-3
 
@@ -66,7 +72,7 @@ def analyze_pictures(
     else:
         found = find_head(model, batch[:2])
         layers, heads = [found.name], [found.module]
-    _check_translator(translator, classifier, list(layers))
+    check_translator(translator, classifier, list(layers))
     width = read_features(model, heads, batch[:1]).flatten(1).shape[1]
     kept = None if target is None else [target]
     weight = LinearHead.of(heads).weight(width)
@@ -175,7 +181,7 @@ def reference_statistics(
     return translator.with_statistics(torch.cat(features)), facts
 
 
-def _check_translator(
+def check_translator(
     translator: LinearTranslator, classifier: LoadedClassifier, layers: list[str]
 ) -> None:
     """Fitted to this layer of this model, on images that were prepared in the same way."""

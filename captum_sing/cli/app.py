@@ -11,6 +11,9 @@ from rich.console import Console
 from typer.core import TyperGroup
 
 from captum_sing import __version__
+from captum_sing.cli import commands
+from captum_sing.cli import options as given
+from captum_sing.cli.several import SeveralValues
 from captum_sing.errors import SINGError
 
 __all__ = ["app", "main"]
@@ -66,9 +69,7 @@ def _every_command(
 
 @app.command()
 def demo(
-    output: Annotated[
-        Path, typer.Option(file_okay=False, metavar="DIR", help="Where results are written.")
-    ] = Path("captum-sing-demo"),
+    output: given.Output = Path("captum-sing-demo"),
     seed: Annotated[
         list[int] | None,
         typer.Option(min=0, max=2**62, help="Of the test images; may be given several times."),
@@ -90,42 +91,11 @@ def analyze(
             help="timm/NAME, torchvision/NAME, transformers/NAME, demo/NAME, or a folder.",
         ),
     ],
-    translator: Annotated[
-        Path | None,
-        typer.Option(
-            metavar="FILE|FOLDER",
-            help="Of this model: a file of ours, or a folder of the SING authors' release.",
-        ),
-    ] = None,
-    checkpoint: Annotated[
-        Path | None,
-        typer.Option(metavar="FILE", help="The model's weights, instead of a download."),
-    ] = None,
-    layer: Annotated[
-        list[str] | None,
-        typer.Option(
-            metavar="NAME",
-            help="The head, found if it is not given; several times for the heads of a model that "
-            "averages them.",
-        ),
-    ] = None,
-    concepts: Annotated[
-        list[str] | None,
-        typer.Option(
-            metavar="NAMES|FILE",
-            help="Built-in words, such as colors,textures,imagenet (all attributes if none are "
-            "given); a file of words: .txt with [bold]group: word, word[/bold] a line, .csv or "
-            ".tsv with columns word and group, .json with {group: \\[words]}; or a saved "
-            "ConceptBank. May be given several times.",
-        ),
-    ] = None,
-    encoder: Annotated[
-        str | None,
-        typer.Option(
-            metavar="MODEL:TAG|local-dir:FOLDER|transformers/NAME",
-            help="What embeds the words; known where the name of the translator's encoder tells.",
-        ),
-    ] = None,
+    translator: given.Translator = None,
+    checkpoint: given.Checkpoint = None,
+    layer: given.Layer = None,
+    concepts: given.Concepts = None,
+    encoder: given.Encoder = None,
     reference: Annotated[
         Path | None,
         typer.Option(
@@ -140,17 +110,10 @@ def analyze(
     target: Annotated[
         int | None, typer.Option(min=0, help="Keep the logit of this class alone.")
     ] = None,
-    energy: Annotated[
-        float | None,
-        typer.Option(
-            metavar="SHARE", help="Approximate null space, such as 0.99, for a head without one."
-        ),
-    ] = None,
+    energy: given.Energy = None,
     top_k: Annotated[int, typer.Option(min=1, help="Words that are named.")] = 5,
-    output: Annotated[
-        Path, typer.Option(file_okay=False, metavar="DIR", help="Where results are written.")
-    ] = Path("captum-sing-analysis"),
-    device: Annotated[str, typer.Option(help="Where the model runs.")] = "cpu",
+    output: given.Output = Path("captum-sing-analysis"),
+    device: given.Device = "cpu",
 ) -> None:
     """What the head of your own model ignores in your own images.
 
@@ -216,23 +179,12 @@ def fit_translator(
         str,
         typer.Option(
             metavar="SPEC",
-            help="MODEL:TAG, local-dir:FOLDER or hf-hub:NAME of open_clip; transformers/NAME; or "
-            "demo, the tiny CLIP of the embedded world.",
+            help=given.ENCODERS,
         ),
     ],
     output: Annotated[Path, typer.Option(metavar="FILE", help="Where the translator is written.")],
-    checkpoint: Annotated[
-        Path | None,
-        typer.Option(metavar="FILE", help="The model's weights, instead of a download."),
-    ] = None,
-    layer: Annotated[
-        list[str] | None,
-        typer.Option(
-            metavar="NAME",
-            help="The head, found if it is not given; several times for heads that the model "
-            "averages.",
-        ),
-    ] = None,
+    checkpoint: given.Checkpoint = None,
+    layer: given.Layer = None,
     alpha: Annotated[
         str,
         typer.Option(
@@ -243,13 +195,11 @@ def fit_translator(
     held_out: Annotated[
         float, typer.Option(min=0.0, max=0.5, help="Share of the pictures that judge the result.")
     ] = 0.1,
-    batch_size: Annotated[int, typer.Option(min=1, help="Pictures at once.")] = 32,
-    workers: Annotated[int, typer.Option(min=0, help="Processes that read pictures.")] = 0,
-    seed: Annotated[int, typer.Option(min=0, max=2**62, help="Of the draws.")] = 0,
-    device: Annotated[str, typer.Option(help="Where model and encoder run.")] = "cpu",
-    limit: Annotated[
-        int | None, typer.Option(min=1, help="Use so many pictures, drawn at random.")
-    ] = None,
+    batch_size: given.BatchSize = 32,
+    workers: given.Workers = 0,
+    seed: given.Seed = 0,
+    device: given.Device = "cpu",
+    limit: given.Limit = None,
 ) -> None:
     """Fit the translator of your own model to a folder of your own pictures.
 
@@ -277,3 +227,7 @@ def fit_translator(
         device=device,
         limit=limit,
     )
+
+
+app.command(cls=SeveralValues)(commands.study)
+app.command(cls=SeveralValues)(commands.compare)

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from captum_sing.cli.text_files import Wrong, csv_rows, text_of
 from captum_sing.errors import SINGFileError, expected
 from captum_sing.prompts import UNGROUPED
 
@@ -25,10 +24,6 @@ class _Entry(NamedTuple):
     word: str
     group: str
     place: str
-
-
-class _Wrong(Exception):
-    """What is wrong, and where."""
 
 
 def read_words(path: Path) -> dict[str, tuple[str, ...]]:
@@ -52,9 +47,9 @@ def read_words(path: Path) -> dict[str, tuple[str, ...]]:
     try:
         read = WORD_FILES.get(path.suffix.lower())
         if read is None:
-            raise _Wrong(f"its ending is none of {', '.join(WORD_FILES)}")
-        return _grouped(list(read(_text_of(path))))
-    except (OSError, _Wrong) as error:
+            raise Wrong(f"its ending is none of {', '.join(WORD_FILES)}")
+        return _grouped(list(read(text_of(path))))
+    except (OSError, Wrong) as error:
         reason = getattr(error, "strerror", None) or str(error)
         raise SINGFileError(
             expected(
@@ -68,45 +63,31 @@ def read_words(path: Path) -> dict[str, tuple[str, ...]]:
         ) from error
 
 
-def _text_of(path: Path) -> str:
-    data = path.read_bytes()
-    try:
-        return data.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        before = data[: error.start].decode("utf-8-sig").splitlines(keepends=True) or [""]
-        new = before[-1].endswith(("\n", "\r"))
-        line, column = len(before) + new, 1 if new else len(before[-1]) + 1
-        raise _Wrong(
-            f"line {line}, column {column}: byte 0x{data[error.start]:02x} is no UTF-8, so save "
-            "the file as UTF-8"
-        ) from error
-
-
 def _grouped(entries: list[_Entry]) -> dict[str, tuple[str, ...]]:
     if not entries:
-        raise _Wrong("there is no word in it")
+        raise Wrong("there is no word in it")
     first: dict[str, str] = {}
     spelled: dict[str, str] = {}
     groups: dict[str, list[_Entry]] = {}
     for entry in entries:
         if not entry.word or not entry.group:
-            raise _Wrong(f"{entry.place}: the {'group' if entry.word else 'word'} is empty")
+            raise Wrong(f"{entry.place}: the {'group' if entry.word else 'word'} is empty")
         for text in (entry.word, entry.group):
             if len(text) > _LONGEST:
-                raise _Wrong(f"{entry.place}: {len(text)} letters, where {_LONGEST} are the most")
+                raise Wrong(f"{entry.place}: {len(text)} letters, where {_LONGEST} are the most")
             if odd := _NO_LETTER.search(text):
-                raise _Wrong(f"{entry.place}: {odd[0]!a} is no letter")
+                raise Wrong(f"{entry.place}: {odd[0]!a} is no letter")
         key = entry.word.casefold()
         if key in first:
-            raise _Wrong(f"{entry.place}: {entry.word!r} again, after {first[key]}")
+            raise Wrong(f"{entry.place}: {entry.word!r} again, after {first[key]}")
         first[key] = entry.place
         name = spelled.setdefault(entry.group.casefold(), entry.group)
         if name != entry.group:
-            raise _Wrong(f"{entry.place}: group {entry.group!r} is spelled {name!r} before")
+            raise Wrong(f"{entry.place}: group {entry.group!r} is spelled {name!r} before")
         groups.setdefault(name, []).append(entry)
     for name, members in groups.items():
         if len(members) == 1:
-            raise _Wrong(
+            raise Wrong(
                 f"{members[0].place}: {members[0].word!r} is alone in group {name!r}, and a word "
                 "means something only beside its alternatives"
             )
@@ -116,16 +97,16 @@ def _grouped(entries: list[_Entry]) -> dict[str, tuple[str, ...]]:
 def _from_text(text: str) -> Iterator[_Entry]:
     for number, line in enumerate(re.split(r"\r\n|\r|\n", text), start=1):
         if odd := _NO_TEXT.search(line):
-            raise _Wrong(
+            raise Wrong(
                 f"line {number}, column {odd.start() + 1}: {odd[0]!a} stands in no list of "
                 "words; a table is saved as .csv or .tsv, JSON as .json"
             )
         name, colon, words = line.partition(":")
         if "," in name:
-            raise _Wrong(f"line {number}: commas stand only after a group and its colon")
+            raise Wrong(f"line {number}: commas stand only after a group and its colon")
         start = len(name) + 1 if colon else 0
         if colon and not words.strip():
-            raise _Wrong(f"line {number}, column {start + 1}: no word after the colon")
+            raise Wrong(f"line {number}, column {start + 1}: no word after the colon")
         for word in words.split(",") if colon else [line]:
             column = start + len(word) - len(word.lstrip()) + 1
             start += len(word) + 1
@@ -135,28 +116,17 @@ def _from_text(text: str) -> Iterator[_Entry]:
 
 
 def _from_csv(text: str) -> Iterator[_Entry]:
-    header = (text.splitlines() or [""])[0]
-    delimiter = max(",;\t", key=header.count)
-    rows = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
-    try:
-        columns = [name.strip().lower() for name in next(rows, [])]
-        if not {"word", "group"} <= set(columns):
-            raise _Wrong(f"line 1: the header is {header!r}, without the columns word and group")
-        if twice := [name for name in ("word", "group") if columns.count(name) > 1]:
-            raise _Wrong(f"line 1: the header has the column {twice[0]} more than once")
-        for row in rows:
-            if not any(value.strip() for value in row):
-                continue
-            if len(row) != len(columns):
-                raise _Wrong(
-                    f"line {rows.line_num}: {len(row)} columns, where the header has "
-                    f"{len(columns)}; a value with a {delimiter!r} in it stands in quotes"
-                )
-            values = dict(zip(columns, map(str.strip, row), strict=True))
-            place = f"line {rows.line_num}, column {columns.index('word') + 1}"
-            yield _Entry(values["word"], values["group"], place)
-    except csv.Error as error:
-        raise _Wrong(f"line {rows.line_num}: {error}") from error
+    rows = csv_rows(text)
+    columns = [name.lower() for name in next(rows)[1]]
+    if not {"word", "group"} <= set(columns):
+        header = (text.splitlines() or [""])[0]
+        raise Wrong(f"line 1: the header is {header!r}, without the columns word and group")
+    if twice := [name for name in ("word", "group") if columns.count(name) > 1]:
+        raise Wrong(f"line 1: the header has the column {twice[0]} more than once")
+    for line, row in rows:
+        values = dict(zip(columns, row, strict=True))
+        place = f"line {line}, column {columns.index('word') + 1}"
+        yield _Entry(values["word"], values["group"], place)
 
 
 class _Object(list[Any]):
@@ -167,19 +137,19 @@ def _from_json(text: str) -> Iterator[_Entry]:
     try:
         found = json.loads(text, object_pairs_hook=_Object)
     except json.JSONDecodeError as error:
-        raise _Wrong(f"line {error.lineno}, column {error.colno}: {error.msg}") from error
+        raise Wrong(f"line {error.lineno}, column {error.colno}: {error.msg}") from error
     except ValueError as error:
-        raise _Wrong(f"numbers are no words: {str(error).partition(';')[0]}") from error
+        raise Wrong(f"numbers are no words: {str(error).partition(';')[0]}") from error
     except RecursionError as error:
-        raise _Wrong("lists in lists without end") from error
+        raise Wrong("lists in lists without end") from error
     for name, words in found if isinstance(found, _Object) else [("", found)]:
         where = f"[{json.dumps(name)}]" if name else "the list"
         if not isinstance(words, list) or isinstance(words, _Object):
-            raise _Wrong(f"{where} is no list of words")
+            raise Wrong(f"{where} is no list of words")
         for number, word in enumerate(words):
             place = f"{where}[{number}]" if name else f"word {number + 1}"
             if not isinstance(word, str):
-                raise _Wrong(f"{place}: {json.dumps(word)[:_LONGEST]} is no word")
+                raise Wrong(f"{place}: {json.dumps(word)[:_LONGEST]} is no word")
             yield _Entry(word.strip(), name.strip() or UNGROUPED, place)
 
 

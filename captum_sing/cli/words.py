@@ -11,15 +11,24 @@ from captum_sing.classifiers import ClassifierSource
 from captum_sing.cli.encoders import encoder_of
 from captum_sing.cli.word_files import WORD_FILES, read_words
 from captum_sing.concepts import ConceptBank
+from captum_sing.encoders import ImageTextEncoder
 from captum_sing.errors import SINGNameError, SINGValueError, expected
 from captum_sing.prompts import in_templates
 from captum_sing.translator import LinearTranslator
 from captum_sing.vocabularies import Vocabulary, load_vocabulary, names
 from captum_sing.vocabularies.loading import nearest
 
-__all__ = ["EVERYDAY", "Meaning", "load_meaning", "read_concepts"]
+__all__ = [
+    "EVERYDAY",
+    "Meaning",
+    "embedded",
+    "load_meaning",
+    "load_translator",
+    "read_concepts",
+    "recorded",
+]
 
-_WHERE = "captum-sing analyze"
+_WHERE = "captum-sing"
 _TAGGED, _TRANSFORMERS = "open_clip/", "transformers/"
 
 EVERYDAY = "attributes"
@@ -53,7 +62,7 @@ def load_meaning(
     """
     of_demo = encoder == "demo" or (source.kind == "demo" and encoder is None)
     words = read_concepts(concepts) if concepts or not of_demo else None
-    map_ = _load_translator(source, translator)
+    map_ = load_translator(source, translator)
     if isinstance(words, ConceptBank) and encoder is not None:
         raise SINGValueError(
             expected(
@@ -66,11 +75,9 @@ def load_meaning(
         )
     if isinstance(words, ConceptBank):
         bank = words
-    elif words is None or of_demo:
-        bank = _of_demo(words)
     else:
-        chosen = encoder_of(encoder or _recorded(map_))
-        bank = ConceptBank.from_prompts(words.prompts, chosen, words.groups)
+        chosen = encoder_of("demo" if of_demo else encoder or recorded(map_))
+        bank = embedded(words, chosen, of_demo)
     check_parts(source.load, map_, bank, None)
     return Meaning(map_, bank, embedded=bank is not words)
 
@@ -147,7 +154,13 @@ def _read(given: str) -> ConceptBank | Vocabulary:
     )
 
 
-def _load_translator(source: ClassifierSource, path: Path | None) -> LinearTranslator:
+def load_translator(source: ClassifierSource, path: Path | None) -> LinearTranslator:
+    """The translator of a classifier; those of the demo bring theirs.
+
+    Raises:
+        SINGValueError: none was given.
+        SINGFileError: the file is missing or damaged.
+    """
     if path is not None:
         load = LinearTranslator.from_authors if path.is_dir() else LinearTranslator.load
         return load(path)
@@ -166,19 +179,26 @@ def _load_translator(source: ClassifierSource, path: Path | None) -> LinearTrans
     )
 
 
-def _of_demo(words: Vocabulary | None) -> ConceptBank:
-    """All words of the demo's world, or some, in its own grammar."""
+def embedded(words: Vocabulary | None, encoder: ImageTextEncoder, of_demo: bool) -> ConceptBank:
+    """A bank of words, which for the tiny CLIP of the demo are put as its captions put them.
+
+    Args:
+        words (Vocabulary or None): none is all words of the demo's world.
+        encoder (ImageTextEncoder): what embeds them.
+        of_demo (bool): whether it is that of the demo.
+    """
+    if not of_demo and words is not None:
+        return ConceptBank.from_prompts(words.prompts, encoder, words.groups)
     from captum_sing.demo import captions, world
 
-    tiny = world.load_encoder()
     if words is None:
-        return world.load_concepts(tiny)
+        return world.load_concepts(encoder)
     own = {name: templates for name, templates in captions.PROMPTS.items() if name in words.groups}
     listed = [word for group in words.groups.values() for word in group]
-    return ConceptBank.from_words(listed, tiny, own, words.groups)
+    return ConceptBank.from_words(listed, encoder, own, words.groups)
 
 
-def _recorded(translator: LinearTranslator) -> str:
+def recorded(translator: LinearTranslator) -> str:
     """How to name the encoder that the translator was fitted to, where its name says how."""
     name = translator.encoder or ""
     if name.startswith(_TRANSFORMERS):  # a repository has an owner, a folder has not

@@ -5,8 +5,7 @@ from __future__ import annotations
 import io
 import json
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -33,6 +32,7 @@ from captum_sing.demo.world import (
     load_translator,
 )
 from captum_sing.descriptions import Descriptions
+from captum_sing.devices import one_thread
 from captum_sing.files import made, write_whole
 from captum_sing.null_space import NullSpace
 from captum_sing.quality import TranslatorReport
@@ -122,7 +122,7 @@ def run_demo(
     """
     start, folder = time.perf_counter(), made(output)
     files = [folder / f"demo.{kind}" for kind in ("png", "txt", "json")]
-    with _one_thread():
+    with one_thread():
         report, figure = _analyse(seeds, count, progress)
     write_whole(files[0], lambda path: figure.savefig(path, format="png", dpi=110))
     report = replace(report, files=files, seconds=time.perf_counter() - start)
@@ -167,17 +167,6 @@ def _analyse(seeds: Sequence[int], count: int, progress: bool) -> tuple[DemoRepo
         if name in FIGURED:
             shown[name] = sing
     return report, demo_figure(shown, examples, load_decoder(), first.images, embeddings)
-
-
-@contextmanager
-def _one_thread() -> Iterator[None]:
-    """The networks are so small that threads would wait for each other longer than they work."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(threads)
 
 
 def print_report(report: DemoReport, console: Console | None = None) -> None:

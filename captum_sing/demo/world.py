@@ -34,7 +34,8 @@ class ClassifierCard:
         description (str): one line.
         architecture (str): of its backbone.
         planted (tuple or None): the factors that its null space carries, and no others, where that
-            is so by construction; None for a classifier that was simply trained.
+            is so by construction, over all classes of shape together; None for a classifier that
+            was simply trained.
     """
 
     description: str

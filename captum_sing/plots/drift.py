@@ -81,7 +81,9 @@ def plot_logit_drift(drifts: Mapping[str, Verification], *, seed: int = 0) -> Fi
     head(figure, title, _handles())
     axes = figure.subplots()
     random = np.random.default_rng(seed)
-    rows_in(axes, [f"{short(name)}\n(n = {len(drift.null):,})" for name, drift in drifts.items()])
+    rows_in(
+        axes, [f"{short(name, 34, 1)}\n(n = {len(drift.null):,})" for name, drift in drifts.items()]
+    )
     for (name, kind), sample in finite.items():
         y = list(drifts).index(name) + 0.27 * (list(_KINDS).index(kind) - 1)
         _strip(axes, y, sample, zero, kind, random)

@@ -82,12 +82,12 @@ def plot_forest(comparison: Comparison, measure: str) -> Figure:
         if row["chance"] == row["chance"]:
             line = [row["chance"]] * 2
             upper.plot(line, [y - 0.36, y + 0.36], color=_CHANCE, linewidth=2.4, zorder=2)
-    rows_in(upper, [short(row["model"], 30) for row in models])
+    rows_in(upper, [short(row["model"], 40, 1) for row in models])
     upper.set_xlabel(_title(measure), fontsize=9)
     for y, row in enumerate(pairs):
         _interval(lower, y, row, "difference", _SURE if row["sure"] else GREY)
     lower.axvline(0.0, color="black", linewidth=0.8)
-    rows_in(lower, [f"{short(r['first'], 24, 1)} − {short(r['second'], 24, 1)}" for r in pairs])
+    rows_in(lower, [f"{short(r['first'], 40, 1)}\n− {short(r['second'], 40, 1)}" for r in pairs])
     lower.set_xlabel(f"difference, larger minus smaller{_of_unit(measure)}", fontsize=9)
     for axes in (upper, lower):
         axes.grid(axis="x", linewidth=0.4)

@@ -329,6 +329,11 @@ def _aligned(
         notes.append(f"{int(known.sum())} images that a translator was fitted on are left out.")
     if again.any():
         notes.append(f"{int(again.sum())} images that are the same as an earlier one are left out.")
+    said: dict[str, list[str]] = {}
     for study, name in zip(studies, names, strict=True):
-        notes += [f"{name}: {note}" for note in study.facts["notes"] if "fitted on" not in note]
+        for note in study.facts["notes"]:
+            said.setdefault(note, []).append(name)
+    notes += [
+        note if len(of) == len(names) else f"{', '.join(of)}: {note}" for note, of in said.items()
+    ]
     return [table[~(known | again)] for table in tables], notes

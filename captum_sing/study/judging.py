@@ -62,7 +62,7 @@ def group_judgements(table: pd.DataFrame, groups: Mapping[str, Sequence[str]]) -
                 "note": test.note,
             }
             rows.append(row)
-    return _with_q(pd.DataFrame(rows))
+    return with_q(pd.DataFrame(rows))
 
 
 def _group_test(known: pd.DataFrame, group: str, words: Sequence[str]) -> GroupTest:
@@ -106,11 +106,4 @@ def beyond_judgements(
         row = {"level": MODEL, "group": group, "n": found.n, "mean": found.value}
         row |= {**interval(found.interval), "p": np.nan if found.p is None else found.p}
         rows.append(row | {"note": found.note})
-    return _with_q(pd.DataFrame(rows))
-
-
-def _with_q(rows: pd.DataFrame) -> pd.DataFrame:
-    """The tests of the model are one family, those of all classes another."""
-    if not len(rows):
-        return rows
-    return with_q(rows, [rows["level"] == MODEL, rows["level"] != MODEL])
+    return with_q(pd.DataFrame(rows))

@@ -72,16 +72,15 @@ def name_judgements(table: pd.DataFrame, groups: Mapping[str, Sequence[str]]) ->
                     whole = codes(images, named_column(group, "all"))
                     lost = naming_drop(whole, named, labels, in_sample=nobody)
                     row |= {"drop": lost.value, "p": np.nan if lost.p is None else lost.p}
-                    row["note"] = lost.note or (
-                        _NOT_THE_BEST
-                        if source == "seen" and not best
-                        else _DROP_OF_NOTHING
-                        if not named_at_all
-                        else _TIED
-                        if tied
-                        else None
-                    )
+                    row["note"] = lost.note or _doubt(source, best, named_at_all, tied)
                 rows.append(row)
-    frame = pd.DataFrame(rows)
-    families = [frame["level"] == MODEL, frame["level"] != MODEL] if rows else []
-    return with_q(frame, families) if rows else frame
+    return with_q(pd.DataFrame(rows))
+
+
+def _doubt(source: str, best: bool, named_at_all: bool, tied: bool) -> str | None:
+    """Why a drop gets no star, whatever its p is."""
+    if source == "seen" and not best:
+        return _NOT_THE_BEST
+    if not named_at_all:
+        return _DROP_OF_NOTHING
+    return _TIED if tied else None

@@ -169,7 +169,7 @@ def interval(found: tuple[float, float] | None) -> dict[str, Any]:
     return {"low": low, "high": high}
 
 
-def with_q(rows: pd.DataFrame, families: Iterable[Any]) -> pd.DataFrame:
+def with_q(rows: pd.DataFrame, families: Iterable[Any] | None = None) -> pd.DataFrame:
     """Add ``q``, false discoveries held within each family of tests, and ``starred``, q <= 0.05.
 
     A family is every test that was made. Those that get no star, whatever p is, belong to it: if
@@ -177,10 +177,15 @@ def with_q(rows: pd.DataFrame, families: Iterable[Any]) -> pd.DataFrame:
 
     Args:
         rows (pandas.DataFrame): with ``p``, and ``note``, which says why a row has no star.
-        families (iterable of pandas.Series): which rows, bool.
+        families (iterable of pandas.Series, optional): which rows, bool. Default: the tests of
+            the model, and those of all classes
     """
     from scipy.stats import false_discovery_control
 
+    if not len(rows):
+        return rows
+    if families is None:
+        families = (rows["level"] == MODEL, rows["level"] != MODEL)
     rows["q"] = np.nan
     for family in families:
         tested = family & rows["p"].notna()

@@ -28,6 +28,7 @@ _FACTOR, _NUISANCE, _NOISE, _WORD = 0.35, 0.35, 0.3, 0.5  # in an embedding of a
 _TEXT_NOISE = 0.1
 _NUISANCES = 8
 _NUISANCE_NORM = 2.0
+_ALIKE = 0.6  # of the images, where a factor is tied to another
 
 
 @dataclass(frozen=True)
@@ -66,6 +67,8 @@ class SyntheticWorld:
             word names.
         mean (float): norm of the ignored part's mean, in norms of its noise.
         relu (bool): features end in a rectifier: not Gaussian, never below 0, half of them 0.
+        tied (tuple of two str or None): in six of ten images the second factor has the value of
+            the first.
 
     Example::
 
@@ -88,6 +91,7 @@ class SyntheticWorld:
     busy: bool = True
     mean: float = 1.6
     relu: bool = False
+    tied: tuple[str, str] | None = None
 
     def __post_init__(self) -> None:
         wrong = set(self.places.values()) - set(PLACES)
@@ -99,6 +103,18 @@ class SyntheticWorld:
                     f"of one factor or more, each in {PLACES}",
                     sorted(wrong),
                     "Choose one of them for each factor",
+                )
+            )
+        order = list(self.places)
+        known = self.tied is None or set(self.tied) <= set(order)
+        if not known or (self.tied and order.index(self.tied[0]) >= order.index(self.tied[1])):
+            raise SINGValueError(
+                expected(
+                    "SyntheticWorld",
+                    "tied",
+                    f"two of {order}, in their order",
+                    self.tied,
+                    "Name first the factor that the other one follows",
                 )
             )
         if not 0 < self.nullity < self.width:
@@ -113,11 +129,15 @@ class SyntheticWorld:
             )
 
     @cached_property
+    def weight(self) -> Tensor:
+        """The head's, shape (R, D), float64."""
+        seen = torch.eye(self.width, dtype=torch.float64)[self._parts.seen]
+        return torch.linalg.qr(self._gaussian("head", len(seen), len(seen))).Q @ seen
+
+    @cached_property
     def null_space(self) -> NullSpace:
         """The head's, exactly."""
-        seen = torch.eye(self.width, dtype=torch.float64)[self._parts.seen]
-        mixed = torch.linalg.qr(self._gaussian("head", len(seen), len(seen))).Q
-        return NullSpace.from_weight(mixed @ seen)
+        return NullSpace.from_weight(self.weight)
 
     @cached_property
     def concepts(self) -> ConceptBank:
@@ -146,9 +166,12 @@ class SyntheticWorld:
         parts = self._parts
         features = parts.mean + normal(count, self.width) * parts.spread
         embeddings = self._image_mean + _NOISE * _scaled(normal(count, _EMBEDDING_DIM))
-        labels = {}
+        labels: dict[str, Tensor] = {}
         for factor in self.places:
             own = torch.randperm(count, generator=generator) % self.values
+            if self.tied and factor == self.tied[1]:
+                alike = torch.rand(count, generator=generator) < _ALIKE
+                own = torch.where(alike, labels[self.tied[0]], own)
             labels[factor] = own
             features += self._codes[factor][own]
             embeddings += _FACTOR * self._words(factor)[own]

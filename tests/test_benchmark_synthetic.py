@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from captum_sing.demo.synthetic import PLACES, SyntheticWorld, random_world
+from captum_sing.benchmark.synthetic import PLACES, SyntheticWorld, random_world
 from captum_sing.errors import SINGValueError
 
 ALL = {place: place for place in PLACES}
@@ -97,6 +97,16 @@ def test_random_worlds_differ_and_say_what_is_planted() -> None:
         assert random_world(seed, planted=seed % 3) == world
 
 
+def test_tied_factors_agree_in_six_of_ten_images_and_in_the_rest_by_chance() -> None:
+    places = {"a": "seen", "b": "seen", "c": "seen"}
+    labels = SyntheticWorld(places, 1, tied=("a", "b")).sample(8000, 1).labels
+    agree = {f: float((labels["a"] == labels[f]).double().mean()) for f in "bc"}
+    assert agree["b"] == pytest.approx(0.6 + 0.4 / 8, abs=0.02)
+    assert agree["c"] == pytest.approx(1 / 8, abs=0.02)
+    untied = SyntheticWorld(places, 1).sample(8000, 1).labels
+    assert torch.equal(untied["a"], labels["a"])
+
+
 def test_what_cannot_be_is_refused() -> None:
     with pytest.raises(SINGValueError, match=r"got \['hidden'\]"):
         SyntheticWorld({"a": "hidden"}, 1)
@@ -104,3 +114,6 @@ def test_what_cannot_be_is_refused() -> None:
         SyntheticWorld({}, 1)
     with pytest.raises(SINGValueError, match="nullity from 1 to 63, got 64"):
         SyntheticWorld({"a": "seen"}, 1, width=64, nullity=64)
+    for tied in (("b", "a"), ("a", "z"), ("a", "a")):
+        with pytest.raises(SINGValueError, match=r"tied two of \['a', 'b'\], in their order"):
+            SyntheticWorld({"a": "seen", "b": "seen"}, 1, tied=tied)
