@@ -46,6 +46,7 @@ def test_anatomy_has_all_combinations_equally_often(gallery: Gallery) -> None:
     assert all(torch.equal(few[factor], whole[factor][:1024]) for factor in FACTORS)
 
 
+@pytest.mark.slow
 def test_a_neck_carries_what_is_planted(gallery: Gallery) -> None:
     world = gallery.neck(necks(1, 0)[0])
     assert (world.kind, world.truth["color"], sum(world.truth.values())) == ("necks", True, 1)

@@ -55,6 +55,7 @@ def compare(place, images, output, *options):
     return run(*given)
 
 
+@pytest.mark.slow
 def test_prints_and_writes_what_compare_models_finds(place, pictures, other, tmp_path):
     result = compare(place, pictures, tmp_path, "--checkpoints", "none", other, "--layers", "none",
                      "fc", "--axes", 0)  # fmt: skip
@@ -89,6 +90,7 @@ def test_prints_and_writes_what_compare_models_finds(place, pictures, other, tmp
     assert above == (["2", "-"] if next(iter(found["studies"])) == best else ["-", "1"])
 
 
+@pytest.mark.slow
 def test_equal_models_are_not_ranked(place, pictures, tmp_path, undrawn):
     """The same weights twice, under two names."""
     result = compare(place, pictures, tmp_path, "--axes", 0)
@@ -115,6 +117,7 @@ def scenes(folder, count=40):
     return folder
 
 
+@pytest.mark.slow
 def test_models_may_be_repeated_options_and_one_cache_serves_all(tmp_path, undrawn):
     folder = scenes(tmp_path / "scenes")
     outputs = []
@@ -213,6 +216,7 @@ def test_wrong_use_is_exit_code_two(options, message):
     assert message in re.sub(r"\x1b\[[\d;]*m|[│\s]+", " ", result.stderr)
 
 
+@pytest.mark.slow
 def test_a_picture_is_known_in_every_study(place, pictures, tmp_path, undrawn):
     result = compare(place, pictures, tmp_path, "--limit", 20, "--axes", 0)
     assert result.exit_code == 0, result.output

@@ -141,6 +141,7 @@ def kept(cache):
     return {path: path.stat().st_mtime_ns for path in cache.rglob("*") if path.is_file()}
 
 
+@pytest.mark.slow
 def test_a_second_call_reads_nothing_again(place, pictures, cache, tmp_path, undrawn):
     """The progress bar shows the pass, and files of the cache are not touched."""
     first = study(place, pictures, tmp_path / "a", "--cache", cache)
@@ -160,6 +161,7 @@ def test_a_second_call_reads_nothing_again(place, pictures, cache, tmp_path, und
     assert (tmp_path / "c" / "cache").is_dir()
 
 
+@pytest.mark.slow
 def test_a_damaged_shard_is_told_in_a_line_and_read_anew(place, pictures, tmp_path, undrawn):
     options = ("--limit", 20, "--axes", 0)
     study(place, pictures, tmp_path, *options)
@@ -174,6 +176,7 @@ def test_a_damaged_shard_is_told_in_a_line_and_read_anew(place, pictures, tmp_pa
     pd.testing.assert_frame_equal(Study.load(tmp_path).table, before)
 
 
+@pytest.mark.slow
 def test_ctrl_c_is_a_line_and_the_next_call_goes_on(
     place, pictures, tmp_path, monkeypatch, undrawn
 ):
@@ -214,6 +217,7 @@ def test_interrupted_for_real_and_resumed(tmp_path):
     pd.testing.assert_frame_equal(*tables, check_exact=True)
 
 
+@pytest.mark.slow
 def test_pictures_without_labels_have_no_class_level_and_that_is_said_once(place, tmp_path):
     folder = draw_folder(tmp_path / "pictures", 12, labels=())
     result = study(place, folder, tmp_path / "out")
@@ -224,6 +228,7 @@ def test_pictures_without_labels_have_no_class_level_and_that_is_said_once(place
     assert "words are ranked, and none is tested" in told(result)
 
 
+@pytest.mark.slow
 def test_plots_of_a_former_call_do_not_stay(place, pictures, cache, tmp_path):
     (tmp_path / "out").mkdir()
     for former in ("steered.png", "evidence-other.png", "axes.png", "my own.png"):
@@ -246,6 +251,7 @@ def own_translator(place, images, path, **facts):
     return TranslatorFitter(**facts).update(features, embeddings).fit().save(path)
 
 
+@pytest.mark.slow
 def test_pictures_of_the_translator_are_in_no_number(place, tmp_path):
     folder = draw_folder(tmp_path / "pictures", 12)
     own = own_translator(place, folder, tmp_path / "t")
@@ -256,6 +262,7 @@ def test_pictures_of_the_translator_are_in_no_number(place, tmp_path):
     assert "*" not in (tmp_path / "out" / "study.txt").read_text().replace("*: fewer", "")
 
 
+@pytest.mark.slow
 def test_a_translator_without_statistics_gives_angles_alone(place, pictures, cache, tmp_path):
     own = LinearTranslator.load(place / "translator.safetensors")
     bare = LinearTranslator(own.weight, torch.zeros(WIDTH), own.bias).save(tmp_path / "bare")
@@ -281,6 +288,7 @@ def test_what_only_the_user_knows_of_the_translator(place, pictures, cache, tmp_
 
 
 @pytest.mark.parametrize("count", [1, 2, 7])
+@pytest.mark.slow
 def test_a_class_of_one_picture_and_a_broken_one(place, tmp_path, count):
     folder = draw_folder(tmp_path / "pictures", count)
     (folder / "red" / "z.png").write_bytes(b"no picture")

@@ -283,6 +283,7 @@ def test_refuses_before_any_network_runs(options: dict[str, Any], message: str) 
 
 
 @pytest.mark.parametrize("kind", ["no record", "float16"])
+@pytest.mark.slow
 def test_no_stars_where_it_is_not_known_what_the_translator_saw(kind: str) -> None:
     extraction, words = scenes_extraction(600)
     bank, translator = load_concepts(load_encoder()), load_translator(NAME)

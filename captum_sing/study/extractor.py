@@ -127,11 +127,12 @@ def extract(
             folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="captum_sing-"))
         home = Path(folder) / key
         shards = list(_shards(home, key, identities, shard_size))
+        there = [shard.path.exists() for shard in shards]  # another run may be writing the rest
         missing = [number for number, shard in enumerate(shards) if not _loaded(shard, columns)]
         mine = [shards[number] for number in missing if number % processes == rank]
-        damaged = [shard.path.name for shard in mine if shard.path.exists()]
-        if damaged:
-            warnings.warn(_told(damaged, home), stacklevel=2)
+        own = [number for number in missing if there[number] and number % processes == rank]
+        if own:
+            warnings.warn(_told([shards[number].path.name for number in own], home), stacklevel=2)
         if mine:
             _write_manifest(home, facts)
         networks.layers = networks.layers or columns.layers
