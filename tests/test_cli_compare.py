@@ -153,6 +153,19 @@ def test_the_demo_shows_what_was_planted(tmp_path, undrawn):
     assert "fresh scenes of the embedded world" in told(result)
 
 
+def test_words_of_no_factor_have_no_truth_and_brackets_are_letters(tmp_path, undrawn):
+    """A group that looks like the markup of a terminal is printed as it is."""
+    words = tmp_path / "words.csv"
+    words.write_text("word,group\nred,[/b] hue\nblue,[/b] hue\ngreen,[/b] hue\n", encoding="utf-8")
+    result = run("compare", "--demo", "--models", "demo/plain", "demo/spurious", "--limit", 60,
+                 "--draws", 100, "--axes", 0, "--concepts", words,
+                 "--output", tmp_path / "out")  # fmt: skip
+    assert result.exit_code == 0, result.output
+    assert "planted.png" not in plots_in(tmp_path / "out")
+    study = (tmp_path / "out" / "demo-plain" / "study.json").read_text(encoding="utf-8")
+    assert json.loads(study)["groups"] == [] and "[/b] hue" in study
+
+
 def test_the_demo_has_models_whose_truth_is_known_and_trained_ones():
     from captum_sing.demo.world import CLASSIFIERS
 

@@ -225,7 +225,7 @@ def test_pictures_without_labels_have_no_class_level_and_that_is_said_once(place
     assert told(result).count("there is no class level") == 1
     assert told(result).count("the images have no labels") == 1
     assert plots_in(tmp_path / "out") == OF_ALL
-    assert "words are ranked, and none is tested" in told(result)
+    assert "evidence is in the table, and nothing is tested" in told(result)
 
 
 @pytest.mark.slow

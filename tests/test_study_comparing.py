@@ -217,6 +217,9 @@ def test_refuses_models_of_two_lists_of_classes(one: Any, two: Any, message: str
         compare_models([changed(model("one"), **one), changed(model("two"), **two)])
     same = [changed(model(name), **one) for name in ("one", "two")]
     assert len(compare_models(same, draws=100).pairs)
+    longer = changed(model("two"), classes=2, class_names=["a, Alpha", "Beta b"])
+    short = changed(model("one"), classes=2, class_names=["a", "b"])
+    assert len(compare_models([short, longer], draws=100).pairs)
     unknown = changed(model("two"), classes=one.get("classes"))
     assert len(compare_models([same[0], unknown], draws=100).pairs)
 

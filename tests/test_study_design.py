@@ -150,3 +150,14 @@ def test_false_discoveries_are_held_among_all_tests_that_were_made() -> None:
     """Also those that get no star for what they showed."""
     study = made_up(300, labels=[None] * 300)
     assert (study.naming["q"].notna() == study.naming["p"].notna()).all()
+
+
+def test_images_of_one_class_are_tested() -> None:
+    """It never varies, and explains nothing."""
+    study = world(0, 0.0)
+    one = Study(study.table.assign(label=pd.Categorical(["only"] * len(study))), study.facts)
+    assert design_of(one.table, "color") == WITHIN
+    again = world(0, 0.0, names=("only",) * 3)
+    assert again.facts["beyond"]["color"]["rank"] == 8
+    (row,) = again.groups[again.groups["level"] == "(model)"].to_dict("records")
+    assert np.isfinite(row["z"]) and np.isfinite(row["beyond_p"])

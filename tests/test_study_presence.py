@@ -67,3 +67,12 @@ def test_few_references_give_no_star() -> None:
     everything = made_up(30, in_sample=30).image_tests
     assert not len(everything) and "starred" in everything
     assert "z_red" not in made_up(30, facts={"baselines": ["none"]}).image_tests
+
+
+def test_some_words_of_a_group_are_judged_as_beside_all() -> None:
+    """Against the same references: which images have them is what the whole group says."""
+    whole = made_up(1500, signal=2.0)
+    some = Study(whole.table, {**whole.facts, "words": ["blue", "red"]}).image_tests
+    for word in ("blue", "red"):
+        np.testing.assert_allclose(some[f"z_{word}"], whole.image_tests[f"z_{word}"])
+    assert "z_green" not in some

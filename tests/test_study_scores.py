@@ -191,7 +191,7 @@ def test_without_labels_there_is_no_class_level() -> None:
     assert not len(study.groups) and not len(study.naming) and not len(study.word_tests)
     said = [note for note in study.facts["notes"] if "no labels" in note]
     assert len(said) == 1
-    assert "ranked, and none is tested" in " ".join(study.facts["notes"])
+    assert "evidence is in the table, and nothing is tested" in " ".join(study.facts["notes"])
 
 
 def test_without_statistics_there_are_angles_alone(tmp_path: Path) -> None:

@@ -100,3 +100,11 @@ def test_refuses(world: Any, prompts: Any, scores: Any, message: str) -> None:
     extraction, translator, _ = world
     with pytest.raises(SINGValueError, match=message):
         steered(extraction, translator, prompts, scores)
+
+
+def test_repeated_images_count_once() -> None:
+    picture = pictures(1)[0]
+    extraction = toy_extraction([picture, picture, *pictures(2, 5)])
+    translator = LinearTranslator(torch.eye(12)[:5], torch.zeros(12), torch.zeros(5))
+    found = steered(extraction, translator, {"a text": torch.ones(5)}, [5.0])
+    assert found["n"][0] + found["unreachable"][0] == 3

@@ -46,7 +46,7 @@ def study(
 ) -> None:
     """What the head of your own model ignores in a whole collection, its classes and each image.
 
-    One pass over the pictures, which is kept: the same call with other words reads none again, and
+    One pass over the pictures, which is kept: the same call with other words makes no second, and
     an interrupted one goes on. Writes [bold]table.parquet[/bold], with a row an image,
     [bold]study.json[/bold], [bold]study.txt[/bold] and the plots.
     """

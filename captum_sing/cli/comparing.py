@@ -83,7 +83,7 @@ def compare_pictures(request: Request, console: Console) -> Written:
 
 def _saved(comparison: Comparison, found: Sequence[Finding], request: Request) -> Written:
     folders = _folders(found, request.output)
-    truth = _truth(found) if request.demo else None
+    truth = _truth(found) if request.demo and len(found[0].study.groups) else None
     drawn = draw(list(_plots(comparison, found, truth)))
     report = [*_report(comparison, found, folders), *sentences(drawn.left_out, bullet=True)]
     told = {

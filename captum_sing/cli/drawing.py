@@ -7,8 +7,6 @@ from collections.abc import Callable, Sequence
 from io import BytesIO
 from typing import TYPE_CHECKING, NamedTuple
 
-from captum_sing.study.table import column
-
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
@@ -70,7 +68,7 @@ def study_plots(found: Finding) -> list[Plot]:
 
     study, steered = found.study, found.steered
     known = _lacking(found)
-    three = _largest(found)
+    three = dict(zip(_slugs(_largest(found)), _largest(found), strict=True))
     return [
         joint_plot([found]),
         Plot("classes.png", known.labels, lambda: plots.plot_class_violins(study)),
@@ -79,15 +77,15 @@ def study_plots(found: Finding) -> list[Plot]:
         Plot("evidence.png", known.shares, lambda: plots.plot_seen_and_ignored(study)),
         *(
             Plot(
-                EVIDENCE.replace("*", slug(label)),
+                EVIDENCE.replace("*", name),
                 known.evidence,
                 lambda label=label: plots.plot_seen_and_ignored(study, level=label),  # type: ignore[misc]
             )
-            for label in three
+            for name, label in three.items()
         ),
         Plot(
             "axes.png",
-            None if found.axes else "none were asked for, or the translator has no statistics",
+            None if found.axes else "no axes were asked for, or none can be found",
             lambda: plots.plot_null_axes(found.axes, found.ends),
         ),
         Plot(
@@ -102,7 +100,7 @@ def joint_plot(found: Sequence[Finding]) -> Plot:
     """IS and AS of one model, or of several, beside each other."""
     from captum_sing import plots
 
-    lacking = next(filter(None, (_lacking(one).words for one in found)), None)
+    lacking = next(filter(None, (_lacking(one).images for one in found)), None)
     studies = [one.study for one in found]
     return Plot("joint.png", lacking, lambda: plots.plot_joint_scores(studies))
 
@@ -126,12 +124,17 @@ def slug(name: str) -> str:
     return re.sub(r"[^\w.]+", "-", name).strip("-.") or "unnamed"
 
 
+def _slugs(names: Sequence[str]) -> list[str]:
+    """No two alike."""
+    plain = [slug(name) for name in names]
+    return [f"{one}-{place}" if one in plain[:place] else one for place, one in enumerate(plain)]
+
+
 class _Lacking(NamedTuple):
     """Why plots of these cannot be drawn; None where they can."""
 
     images: str | None
     labels: str | None
-    words: str | None
     evidence: str | None
     shares: str | None
 
@@ -140,13 +143,10 @@ def _lacking(found: Finding) -> _Lacking:
     table = found.study.tested
     images = None if len(table) else "the translator was fitted on all images"
     labels = None if table["label"].notna().any() else "the images have no labels"
-    named = table[column("attribute_score")].notna().any()
-    words = None if named else "no image's label is a word, so that there is no AS of it"
     evidence = None if len(found.study.words) else "the translator has no statistics"
     evidence = images or evidence
     unknown = None if len(found.study.groups) else "no image's word is known"
-    words = images or labels or words
-    return _Lacking(images, images or labels, words, evidence, evidence or unknown)
+    return _Lacking(images, images or labels, evidence, evidence or unknown)
 
 
 def _largest(found: Finding) -> list[str]:

@@ -121,7 +121,7 @@ Cache = Annotated[
     Path | None,
     typer.Option(
         metavar="DIR",
-        help="Where features and embeddings are kept: the next call reads no picture again. "
+        help="Where features and embeddings are kept: the next call makes no second pass. "
         "Give one folder to calls with different outputs. "
         "[dim]\\[default: cache, in the output folder][/dim]",
         show_default=False,

@@ -146,7 +146,7 @@ def _found(
             extraction, translator, part.sing.concepts, null_space=part.space, axes=request.axes
         )
     table = None
-    if prompts:
+    if prompts and len(study.tested):
         table = steered(
             extraction, translator, prompts,
             null_space=part.space, draws=request.draws, seed=request.seed,

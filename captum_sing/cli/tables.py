@@ -232,7 +232,7 @@ def _angles(found: Finding) -> Iterator[RenderableType]:
     title = "Angles in degrees where the ignored part is taken away, with 95% intervals"
     yield from titled(title, shown)
     alike = found.study.facts["isotropic_image_score"]
-    notes = dict.fromkeys(filter(is_said, rows["note"]))
+    notes = dict.fromkeys(filter(is_said, rows.loc[rows["n"] > 0, "note"]))
     yield from sentences([f"IS would be {alike:.1f} if all directions were alike.", *notes])
 
 

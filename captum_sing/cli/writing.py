@@ -45,7 +45,7 @@ def save_finding(found: Finding, folder: Path) -> Written:
 def show(console: Console, report: Iterable[RenderableType]) -> None:
     """Print a report, not wider than it is written."""
     for part in report:
-        console.print(part, width=min(console.width, WIDTH), highlight=False)
+        console.print(part, width=min(console.width, WIDTH), highlight=False, markup=False)
 
 
 def tell(console: Console, written: Written) -> None:

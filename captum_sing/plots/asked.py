@@ -71,8 +71,8 @@ def check_names(where: str, argument: str, names: Sequence[str], known: Sequence
 
 
 def held_out(study: Study) -> pd.DataFrame:
-    """The images that the translator was not fitted on; no figure draws others."""
-    return study.table[~study.table["in_sample"]]
+    """The images that anything is said from; no figure draws others."""
+    return study.tested
 
 
 def images_at(where: str, study: Study, level: str) -> pd.DataFrame:

@@ -58,8 +58,9 @@ def null_axes(
 ) -> list[NullAxis]:
     r"""Principal components of the null parts of a collection, with images and words.
 
-    The eigenvectors of :math:`P_n S P_n`, S being the covariance of the features, from sums over
-    one pass; a second finds the images.
+    Of all usable images, those that the translator was fitted on and repeated ones too: a
+    description, and no test. The axes are the eigenvectors of :math:`P_n S P_n`, S being the
+    covariance of the features, from sums over one pass; a second finds the images.
 
     Args:
         extraction (Extraction): see :func:`captum_sing.study.extract`.
@@ -96,6 +97,7 @@ def null_axes(
     variances, directions = torch.linalg.eigh(sums.gram / (sums.count - 1))
     variances, directions = variances.flip(0).clamp_min(0), directions.flip(1).T
     total, floor = float(variances.sum()), float(variances[0]) * width * 1e-12
+    floor = max(floor, 1e-24 * float(sums.feature_mean.square().sum()))  # rounding of equal images
     count = min(axes, space.nullity, sums.count - 1, int((variances > floor).sum()))
     directions, spreads = directions[:count], variances[:count].sqrt()
     largest = directions.gather(1, directions.abs().argmax(dim=1, keepdim=True))

@@ -132,7 +132,8 @@ class _Sample:
         if self.classes is None:
             return self.sums
         count, spread = self.classes.shape[1], self.sums.gram.diagonal().sqrt()
-        self.scale = float(spread[:-count].mean() / spread[-count:].mean())
+        varies = float(spread[-count:].mean())
+        self.scale = float(spread[:-count].mean()) / varies if varies > 0 else 1.0  # one class
         by = torch.ones_like(spread)
         by[-count:] = self.scale
         return replace(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -123,16 +124,20 @@ def check_classes(
             are where they have none; None if nothing is known.
 
     Raises:
-        SINGValueError: another number of classes, or another name for one.
+        SINGValueError: another number of classes, or another name for one, of which neither says
+            more than the other.
     """
     if its is None or others is None:
         return
     sizes = [known if isinstance(known, int) else len(known) for known in (its, others)]
     actual = f"{sizes[0]} classes of {first} and {sizes[1]} of {second}"
     if sizes[0] == sizes[1]:
-        if isinstance(its, int) or isinstance(others, int) or list(its) == list(others):
+        if isinstance(its, int) or isinstance(others, int):
             return
-        place = next(i for i, (a, b) in enumerate(zip(its, others, strict=True)) if a != b)
+        pairs = enumerate(zip(its, others, strict=True))
+        place = next((i for i, (one, other) in pairs if not _alike(one, other)), None)
+        if place is None:
+            return
         actual = f"class {place} named {its[place]!r} by {first} and {others[place]!r} by {second}"
     raise SINGValueError(
         expected(
@@ -143,6 +148,12 @@ def check_classes(
             "What a head ignores depends on what it tells apart: study these on their own",
         )
     )
+
+
+def _alike(one: str, other: str) -> bool:
+    """Whether one name says no more than the other: "tench", and "tench, Tinca tinca"."""
+    first, second = (set(re.findall(r"\w+", name.casefold())) for name in (one, other))
+    return one == other or bool(first and second and (first <= second or second <= first))
 
 
 def groups_with_evidence(facts: Mapping[str, Any], whole: bool = True) -> dict[str, Sequence[str]]:

@@ -92,7 +92,7 @@ def notes_of(table: pd.DataFrame, scorer: Scorer, not_held_out: str | None) -> l
     if table["label"].isna().all():
         notes.append("The images have no labels: there is no class level.")
     if not any(name.startswith("own_") for name in table):
-        notes.append("No image's word is known: words are ranked, and none is tested.")
+        notes.append("No image's word is known: evidence is in the table, and nothing is tested.")
     if space.classes is not None:
         notes.append(f"Only the {space.invariant_to} of classes {list(space.classes)} are kept.")
     elif space.invariant_to != "logits":

@@ -65,7 +65,9 @@ def image_judgements(table: pd.DataFrame, groups: Mapping[str, Sequence[str]]) -
 
 def _present(images: pd.DataFrame, group: str, words: Sequence[str]) -> Tensor:
     """Which words each image has, or may have, shape (n, V)."""
-    return presence(codes(images, _names(images, group)), len(words))
+    name = _names(images, group)
+    known = images[name].cat.categories  # of which these words may be some
+    return presence(codes(images, name), len(known))[:, known.get_indexer(list(words))]
 
 
 def _names(images: pd.DataFrame, group: str) -> str:

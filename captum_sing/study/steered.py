@@ -14,6 +14,7 @@ from captum_sing.errors import SINGValueError, expected
 from captum_sing.null_space import NullSpace
 from captum_sing.steering import steer
 from captum_sing.study.extraction import Extraction
+from captum_sing.study.repeats import Repeats
 from captum_sing.study.statistics import interval
 from captum_sing.translator import LinearTranslator
 
@@ -44,7 +45,8 @@ def steered(
 
     Args:
         extraction (Extraction): see :func:`captum_sing.study.extract`.
-        translator (LinearTranslator): from the head's input; its own images are left out.
+        translator (LinearTranslator): from the head's input; its own images, and repeated ones,
+            are left out.
         prompts (mapping of str to Tensor): each text's embedding by the translator's encoder,
             shape (E,).
         image_scores (sequence of float, optional): the angles, degrees, above 0 and below 180.
@@ -85,9 +87,10 @@ def steered(
     asked = [(prompt, float(score)) for prompt in texts for score in image_scores]
     scores: list[list[Tensor]] = [[] for _ in asked]
     steps: list[list[Tensor]] = [[] for _ in asked]
+    repeats = Repeats()
     for block in extraction.blocks():
         features = block.features.to(translator.weight.device).double()
-        features = features[~translator.knows(features)]
+        features = features[~(translator.knows(features) | repeats.among(block))]
         original, norms = translator(features), features.norm(dim=1)
         for place, (prompt, angle) in enumerate(asked):
             moved = steer(features, texts[prompt], angle, space, translator)

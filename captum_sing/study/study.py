@@ -92,7 +92,7 @@ class Study:
 
         The columns of :func:`captum_sing.study.judging.group_judgements`; those of :attr:`shares`
         as ``share``, and ``share_low``, ``share_p``, ...; and those of :attr:`beyond` as
-        ``beyond``, ``beyond_low``, ...
+        ``beyond``, ``beyond_low``, ..., where there is such a test of any group.
         """
         groups = self._told(group_judgements(self.table, groups_with_evidence(self.facts)))
         shares = self.shares[self.shares["word"].isna()] if len(self.shares) else self.shares
@@ -151,11 +151,16 @@ class Study:
         ]
         groups = self.groups
         for row in groups[groups["level"] == MODEL].to_dict("records") if len(groups) else ():
-            lines.append(
-                f"{row['group']}: {row['share']:.2f} [{row['share_low']:.2f}, "
-                f"{row['share_high']:.2f}] of its signal is ignored, {row['chance']:.2f} by "
-                f"chance; z = {row['z']:.1f}, q = {row['q']:.2g}{' *' if row['starred'] else ''}"
-            )
+            share, test = row["share_note"], row["note"]
+            if row["share"] == row["share"]:
+                share = (
+                    f"{row['share']:.2f} [{row['share_low']:.2f}, {row['share_high']:.2f}] of its "
+                    f"signal is ignored, {row['chance']:.2f} by chance"
+                )
+            if row["z"] == row["z"]:
+                star = " *" if row["starred"] else f" ({test})" if isinstance(test, str) else ""
+                test = f"z = {row['z']:.1f}, q = {row['q']:.2g}{star}"
+            lines.append(f"{row['group']}: {share}; {test}")
         return "\n".join([*lines, *facts["notes"]])
 
     def to_dict(self) -> dict[str, Any]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -12,8 +11,8 @@ from torch import Tensor
 
 from captum_sing.study.extraction import Extraction
 from captum_sing.study.labels import label_names, own_words, unique_names
+from captum_sing.study.repeats import Repeats
 from captum_sing.study.scoring import SOURCES, Scorer
-from captum_sing.study.shards import Block
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -137,11 +136,11 @@ def fill_table(
     label_places = torch.tensor([place.get(label or "", -1) for label in labels])
 
     kept: dict[str, Any] = {}
-    done, seen = 0, set[bytes]()
+    done, repeats = 0, Repeats()
     for block in extraction.blocks():
         stop = done + len(block.rows)
         found = _block(scorer, block.features, block.embeddings, label_places[block.rows])
-        found["repeated"] = torch.tensor([not _new(row, seen) for row in _digests(block)])
+        found["repeated"] = repeats.among(block)
         for name, values in found.items():
             array = values.cpu().numpy()
             if name not in kept:
@@ -152,23 +151,6 @@ def fill_table(
         for name in {named_column(group, source) for source in SOURCES} & set(kept):
             kept[name] = pd.Categorical.from_codes(kept[name], categories=list(of_group))
     return pd.DataFrame({**known, **kept}, copy=False)
-
-
-def _digests(block: Block) -> Iterator[bytes]:
-    """A name for what was read from each picture."""
-    features, embeddings = (
-        tensor.contiguous().view(torch.uint8).numpy()
-        for tensor in (block.features, block.embeddings)
-    )
-    for feature, embedding in zip(features, embeddings, strict=True):
-        yield hashlib.blake2b(feature.tobytes() + embedding.tobytes(), digest_size=16).digest()
-
-
-def _new(digest: bytes, seen: set[bytes]) -> bool:
-    """Whether it was not seen before; it is from now on."""
-    count = len(seen)
-    seen.add(digest)
-    return len(seen) > count
 
 
 def _block(scorer: Scorer, features: Tensor, embeddings: Tensor, labels: Tensor) -> dict[str, Any]:
