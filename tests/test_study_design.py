@@ -59,7 +59,7 @@ def stars(study: Study) -> dict[str, int]:
     naming = study.naming[study.naming["level"] == "(model)"]
     return {
         "group": int(model["starred"].sum()),
-        "beyond": int(study.beyond["starred"].sum()) if len(study.beyond) else 0,
+        "beyond": int((study.beyond["q"] <= 0.05).sum()) if len(study.beyond) else 0,
         "words": int(study.word_tests["starred"].sum()),
         "naming": int(naming["starred"].sum()),
         "images": int((study.image_tests["starred"] != "").sum()),

@@ -32,8 +32,7 @@ _IN_PLACE = {
 }
 _NOTES = (
     "A star is for evidence, with false discoveries held at 5%: a share that differs from those "
-    "of the other words, an ignored part that points at the images' own words, or one that tells "
-    "more of them than what is seen does.",
+    "of the other words, or an ignored part that points at the images' own words.",
     "Angles (IS, AS) have no star: they move with the number of ignored directions and with the "
     "translator's fit, and removing anything turns a translation towards all the rest.",
     "A word that the ignored part names may be seen as well: features are redundant.",

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 __all__ = ["beyond_judgements", "group_judgements"]
 
+_UNSURE = "no star: in the benchmark more than 5 % of what is not there was found"
 _UNNAMED = "not tested: no image has a label"
 
 
@@ -93,7 +94,7 @@ def beyond_judgements(
     Returns:
         pandas.DataFrame: a row a group with labels, with ``n`` images, the ``mean`` with ``low``
         and ``high``, ``p``, ``q``, ``starred`` and ``note`` of
-        :func:`captum_sing.controls.partialled_test`.
+        :func:`captum_sing.controls.partialled_test`. None is starred: q is a description.
     """
     import pandas as pd
 
@@ -105,5 +106,5 @@ def beyond_judgements(
         found = partialled_test(products, fit["rank"], fit["fitted"])
         row = {"level": MODEL, "group": group, "n": found.n, "mean": found.value}
         row |= {**interval(found.interval), "p": np.nan if found.p is None else found.p}
-        rows.append(row | {"note": found.note})
+        rows.append(row | {"note": found.note or _UNSURE})
     return with_q(pd.DataFrame(rows))
