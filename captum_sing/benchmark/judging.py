@@ -13,6 +13,7 @@ from captum_sing.benchmark.paper import PAPERS, paper_tests
 from captum_sing.benchmark.worlds import Images, World
 from captum_sing.controls import References, presence
 from captum_sing.study import Study, study_of
+from captum_sing.study.judging import UNSURE
 from captum_sing.study.statistics import MODEL
 from captum_sing.study.table import codes, evidence, own_column
 
@@ -121,7 +122,7 @@ def _further(world: World, study: Study) -> dict[str, _Found]:
         "word": _of_words(study),
         "image": _with_stars(_of_images(world, study, many)),
         "naming": _of_names(study),
-        "beyond": _rows(many.beyond),
+        "beyond": _of_beyond(many),
     }
     return found | {measure: _with_stars(p) for measure, p in paper_tests(world, study).items()}
 
@@ -144,6 +145,15 @@ def _of_words(study: Study) -> _Found:
 def _of_names(study: Study) -> _Found:
     frame = study.naming
     return _rows(frame[(frame["level"] == MODEL) & (frame["source"] == "seen_conditional")])
+
+
+def _of_beyond(study: Study) -> _Found:
+    """As if it were trusted with stars: whether it may be is what is asked here."""
+    frame = study.beyond
+    if not len(frame):
+        return {}
+    note = frame["note"].where(frame["note"] != UNSURE, None)
+    return _rows(frame.assign(note=note, starred=(frame["q"] <= _LEVEL) & note.isna()))
 
 
 def _of_images(world: World, study: Study, references: Study) -> dict[str, float]:

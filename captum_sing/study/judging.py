@@ -16,9 +16,11 @@ from captum_sing.study.table import beyond_column, codes, column, evidence, own_
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["beyond_judgements", "group_judgements"]
+__all__ = ["UNSURE", "beyond_judgements", "group_judgements"]
 
-_UNSURE = "no star: in the benchmark more than 5 % of what is not there was found"
+UNSURE = "no star: in the benchmark more than 5 % of what is not there was found"
+"""The note of a test that is made, and not trusted with stars."""
+
 _UNNAMED = "not tested: no image has a label"
 
 
@@ -106,5 +108,5 @@ def beyond_judgements(
         found = partialled_test(products, fit["rank"], fit["fitted"])
         row = {"level": MODEL, "group": group, "n": found.n, "mean": found.value}
         row |= {**interval(found.interval), "p": np.nan if found.p is None else found.p}
-        rows.append(row | {"note": found.note or _UNSURE})
+        rows.append(row | {"note": found.note or UNSURE})
     return with_q(pd.DataFrame(rows))
