@@ -91,6 +91,7 @@ def check(empty: int, planted: int, asked: str) -> dict[str, Calibration]:
     return rows
 
 
+@pytest.mark.slow
 def test_evidence_is_calibrated_and_angles_are_not() -> None:
     rows = check(10, 4, "all")
     for measure in ("AS", "IS", "centred AS"):

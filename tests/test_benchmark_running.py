@@ -66,6 +66,7 @@ def test_figures_that_are_none_are_null(small: Benchmark) -> None:
     assert json.loads(rendered(small)[1])["trained"][1]["share"] is None
 
 
+@pytest.mark.slow
 def test_files_are_written_whole_or_not_at_all(
     small: Benchmark, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

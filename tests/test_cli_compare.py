@@ -136,6 +136,7 @@ def test_models_may_be_repeated_options_and_one_cache_serves_all(tmp_path, undra
     assert "planted.png" not in plots_in(outputs[0])
 
 
+@pytest.mark.slow
 def test_the_demo_shows_what_was_planted(tmp_path, undrawn):
     models = ["demo/resnet/neck_none", "demo/resnet/neck_color", "demo/plain"]
     result = run("compare", "--demo", "--models", *models, "--limit", 300, "--draws", 100,
@@ -153,6 +154,7 @@ def test_the_demo_shows_what_was_planted(tmp_path, undrawn):
     assert "fresh scenes of the embedded world" in told(result)
 
 
+@pytest.mark.slow
 def test_words_of_no_factor_have_no_truth_and_brackets_are_letters(tmp_path, undrawn):
     """A group that looks like the markup of a terminal is printed as it is."""
     words = tmp_path / "words.csv"

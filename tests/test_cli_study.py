@@ -273,6 +273,7 @@ def test_a_translator_without_statistics_gives_angles_alone(place, pictures, cac
     assert "evidence.png" not in plots_in(tmp_path / "out")
 
 
+@pytest.mark.slow
 def test_what_only_the_user_knows_of_the_translator(place, pictures, cache, tmp_path, undrawn):
     """One without a record may have been fitted on these pictures: no star, unless one says so."""
     own = LinearTranslator.load(place / "translator.safetensors")

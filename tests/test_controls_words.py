@@ -119,6 +119,7 @@ def false_share(together: bool, labels: str) -> float:
     return float(np.mean(shares))
 
 
+@pytest.mark.slow
 def test_false_discoveries_are_controlled() -> None:
     assert false_share(together=True, labels="together") < 0.14
     assert false_share(together=False, labels="alone") < 0.14
@@ -128,6 +129,7 @@ def test_words_that_come_together_need_the_regression() -> None:
     assert false_share(together=True, labels="alone") > 0.4
 
 
+@pytest.mark.slow
 def test_nothing_is_found_in_nothing() -> None:
     worlds = [draw(500 + seed) for seed in range(200)]
     for labels in ("alone", "together"):

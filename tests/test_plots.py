@@ -135,6 +135,7 @@ def test_odd_studies_are_drawn(plot: Any, kind: str) -> None:
             assert_legible(plot(study, level=level))
 
 
+@pytest.mark.slow
 def test_long_names_are_drawn_everywhere() -> None:
     names = [f"{i} {LONG}" for i in range(8)]
     frame = pd.DataFrame(np.eye(8), names, names)

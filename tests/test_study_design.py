@@ -69,6 +69,7 @@ def stars(study: Study) -> dict[str, int]:
 NOTHING = {"group": 0, "beyond": 0, "words": 0, "naming": 0, "images": 0}
 
 
+@pytest.mark.slow
 def test_a_word_that_often_goes_with_its_class_has_no_star() -> None:
     found = [stars(world(seed, 0.7)) for seed in range(6)]
     assert sum(one["group"] + one["beyond"] for one in found) <= 2  # 12 tests at 5 %

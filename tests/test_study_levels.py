@@ -120,6 +120,7 @@ def test_the_translators_own_images_are_in_no_number() -> None:
     assert exposed.groups["starred"].all()
 
 
+@pytest.mark.slow
 def test_nothing_is_found_in_noise() -> None:
     stars = [bool(made_up(200, seed=seed).groups["starred"].iloc[0]) for seed in range(60)]
     assert sum(stars) <= 8  # of 60 at 5 %: more in one of 200 such tests

@@ -41,6 +41,7 @@ def test_in_noise_z_is_normal() -> None:
     assert (found["starred"] != "").mean() < 0.07
 
 
+@pytest.mark.slow
 def test_stars_name_the_planted_word_of_the_image() -> None:
     study = scenes_study(900)
     found, table = study.image_tests, study.table
