@@ -25,8 +25,8 @@ from captum_sing.hooks import read_features
 from captum_sing.study import Study, run_study
 
 COUNT = 66
-OF_LABELS = {"joint.png", "classes.png"}
-OF_ALL = {"arrows.png", "drift.png", "axes.png"}
+OF_LABELS = {"classes.png"}
+OF_ALL = {"joint.png", "arrows.png", "drift.png", "axes.png"}
 
 
 def draw_folder(folder, count=COUNT, labels=GROUPS["color"], seed=1):
