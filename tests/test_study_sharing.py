@@ -141,6 +141,19 @@ def test_no_star_without_what_it_needs(change: dict[str, Any], note: str) -> Non
     assert set(own["note"]) == {note} and not own["starred"].any()
 
 
+def test_words_that_go_with_the_classes_have_no_star() -> None:
+    """Their signal is that of the classes, too; the others keep their stars."""
+    study = many_groups({**HALF, "a": 1.0, "b": 0.0})
+    often = np.random.default_rng(0).uniform(size=600) < 0.7
+    kinds = study.table["own_a"].astype(str).where(often, "a0") + "!"
+    told = Study(study.table.assign(label=pd.Categorical(kinds)), study.facts).shares
+    own = told[(told["level"] == "(model)") & told["word"].isna()].set_index("group")
+    assert (
+        own.loc["a", "note"] == "no star: the words go with the classes, and so does their signal"
+    )
+    assert not own.loc["a", "starred"] and own.loc["a", "p"] < 1e-6 and own.loc["b", "starred"]
+
+
 def test_spreads_are_those_of_all_features_at_once() -> None:
     """In a pass over blocks."""
     extraction, words = scenes_extraction(150, name="plain")

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 
 from captum_sing.controls import Share, against_other_words, signal_share, word_shares
+from captum_sing.study.design import goes_with_class
 from captum_sing.study.statistics import MODEL, by_class, interval, levels, where, with_q
 from captum_sing.study.table import codes, column, evidence, own_column
 
@@ -18,6 +20,7 @@ if TYPE_CHECKING:
 __all__ = ["share_judgements"]
 
 _UNNAMED = "no share: no image has a label"
+_TIED = "no star: the words go with the classes, and so does their signal"
 
 
 def share_judgements(
@@ -47,6 +50,8 @@ def share_judgements(
     for level, images in levels(table, [*columns, *map(own_column, asked)]):
         for group, words in asked.items():
             found |= _shares(images, level, group, words, facts)
+    _, tested = next(levels(table, [own_column(group) for group in asked]))
+    tied = {group for group in asked if goes_with_class(tested, own_column(group))}
     spreads = facts.get("haar_spreads") or {"groups": {}, "words": {}}
     rows = []
     for (level, group, word), share in found.items():
@@ -58,6 +63,8 @@ def share_judgements(
                 if of_level == MODEL and of != group and name is None
             ]
             share = against_other_words(share, others, spread)
+            if share.note is None and group in tied:
+                share = replace(share, note=_TIED)
         row = {"level": level, "group": group, "word": word, "n": share.n, "share": share.value}
         row |= {**interval(share.interval), "chance": share.chance, "centre": share.centre}
         row |= {"spread": share.spread, "p": np.nan if share.p is None else share.p}
