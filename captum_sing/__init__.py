@@ -16,6 +16,7 @@ from captum_sing.fitting import fit_translator
 from captum_sing.head import Head, find_head
 from captum_sing.null_space import NullSpace
 from captum_sing.quality import TranslatorReport
+from captum_sing.score import SINGScore
 from captum_sing.sing import SING, SINGAttribution
 from captum_sing.translator import LinearTranslator
 from captum_sing.verification import Verification
@@ -34,6 +35,7 @@ __all__ = [
     "OpenCLIPEncoder",
     "SINGAttribution",
     "SINGError",
+    "SINGScore",
     "TransformersEncoder",
     "TranslatorFitter",
     "TranslatorReport",

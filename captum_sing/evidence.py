@@ -12,7 +12,7 @@ from captum_sing.concepts import ConceptBank
 from captum_sing.descriptions import Descriptions, Evidence
 from captum_sing.translator import LinearTranslator
 
-__all__ = ["FEWEST_REFERENCES", "describe", "split_evidence", "word_gains"]
+__all__ = ["FEWEST_REFERENCES", "describe", "split_evidence", "word_directions", "word_gains"]
 
 _VARIES = 1e-3  # of the largest spread; below is the rounding of the covariance
 FEWEST_REFERENCES = 50
@@ -75,11 +75,22 @@ def word_gains(translator: LinearTranslator, concepts: ConceptBank) -> Tensor:
     Returns:
         Tensor: shape (D, V), float64; the unit is that of :func:`split_evidence`.
     """
+    return translator.pull_back(word_directions(translator, concepts))
+
+
+def word_directions(translator: LinearTranslator, concepts: ConceptBank) -> Tensor:
+    """Each word's direction u_t over its unit: what a translation is read along.
+
+    Args, unit: as :func:`word_gains`.
+
+    Returns:
+        Tensor: shape (V, E), float64.
+    """
     spread = translator.spread(concepts.directions)
     if not translator.knows_embeddings:
         spread = spread.square().mean().sqrt().expand_as(spread)
     unit = torch.where(spread > _VARIES * spread.max(), 1.0 / spread, 0.0)
-    return translator.pull_back(concepts.directions) * unit
+    return concepts.directions.to(unit) * unit[:, None]
 
 
 def describe(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -17,12 +17,12 @@ from captum_sing.errors import (
     SINGValueError,
     expected,
 )
-from captum_sing.hooks import as_tuple, evaluating, logits_of, refusals
+from captum_sing.forward_pass import as_tuple, evaluating, logits_of, refusals
 from captum_sing.inputs import batch_of
 from captum_sing.linear_head import head_weight, is_linear
 from captum_sing.wrapping import compiled_inside, uncompiled, unwrapped
 
-__all__ = ["Head", "find_head", "resolve_layer"]
+__all__ = ["Head", "find_head", "resolve_layer", "resolve_layers"]
 
 
 class Head(NamedTuple):
@@ -157,6 +157,15 @@ def resolve_layer(model: Any, layer: nn.Module | str) -> nn.Module:
             f"Its last linear layers are {linear[-3:]}",
         )
     )
+
+
+def resolve_layers(
+    model: Any, layer: nn.Module | str | Sequence[nn.Module | str]
+) -> nn.Module | list[nn.Module]:
+    """One layer, or each of several that the model averages; see :func:`resolve_layer`."""
+    if isinstance(layer, Sequence) and not isinstance(layer, str):
+        return [resolve_layer(model, one) for one in layer]
+    return resolve_layer(model, layer)
 
 
 def _known_heads(model: nn.Module) -> tuple[str, ...]:

@@ -11,27 +11,14 @@ from captum.attr import LayerActivation
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from captum_sing.errors import (
-    SINGError,
-    SINGRuntimeError,
-    SINGTypeError,
-    SINGValueError,
-    expected,
-)
+from captum_sing.errors import SINGRuntimeError, SINGValueError, expected
+from captum_sing.forward_pass import as_tuple, evaluating, logits_of, refusals
 from captum_sing.inputs import batch_of, in_batches
 from captum_sing.linear_head import LinearHead
 from captum_sing.memory import layout, one_tensor, overlapping
 from captum_sing.wrapping import compiled_inside, uncompiled, unwrapped
 
-__all__ = [
-    "as_tuple",
-    "evaluating",
-    "logits_of",
-    "read_features",
-    "read_inputs",
-    "refusals",
-    "replace_features",
-]
+__all__ = ["live_features", "read_features", "read_inputs", "replace_features"]
 
 _WHERE = "SING"
 
@@ -115,6 +102,33 @@ def read_inputs(
     return Inputs(features, views or head.tied(features))
 
 
+def live_features(
+    forward_func: Callable[..., Any],
+    layer: nn.Module | Sequence[nn.Module],
+    *inputs: Any,
+    **further: Any,
+) -> Tensor:
+    """As :func:`read_features`, not detached: gradients flow back to the inputs where they may.
+
+    One pass on one device: what DataParallel wraps is run itself.
+
+    Args:
+        forward_func, layer: as :func:`read_features`.
+        *inputs, **further: what the model is called with.
+
+    Returns:
+        Tensor: shape (B, D) or (B, D, 1, 1), in the model's precision.
+    """
+    forward_func, head = unwrapped(forward_func), LinearHead.of(layer)
+    count = batch_of(inputs[:1], _WHERE)
+    copies: list[list[Tensor]] = [[] for _ in head.layers]
+    hooked = _hooked(forward_func, head, 1, copies=copies)
+    with evaluating(forward_func), refusals(inputs), hooked as received:
+        forward_func(*inputs, **further)
+    given = [_checked_features(came[0], count) for came in copies]
+    return head.join(given, one_tensor(received, given))
+
+
 def replace_features(
     forward_func: Callable[..., Any],
     layer: nn.Module | Sequence[nn.Module],
@@ -154,50 +168,6 @@ def replace_features(
     return torch.cat(logits)
 
 
-@contextmanager
-def evaluating(model: Any) -> Iterator[None]:
-    """Run in evaluation mode, and leave each submodule's mode as it was found."""
-    modules = list(model.modules()) if isinstance(model, nn.Module) else []
-    modes = [module.training for module in modules]
-    try:
-        for module in modules:
-            module.training = False
-        yield
-    finally:
-        for module, mode in zip(modules, modes, strict=True):
-            module.training = mode
-
-
-def logits_of(output: Any) -> Tensor:
-    """The logits in what a model returns: a tensor, ``.logits``, ``["logits"]``, or a first item.
-
-    Raises:
-        SINGTypeError: there is no tensor in any of these places.
-    """
-    if isinstance(output, Tensor):
-        return output
-    if isinstance(getattr(output, "logits", None), Tensor):
-        return output.logits
-    if isinstance(output, dict) and "logits" in output:
-        return logits_of(output["logits"])
-    if isinstance(output, (tuple, list)) and output:
-        return logits_of(output[0])
-    raise SINGTypeError(
-        expected(
-            "SING",
-            "forward_func",
-            "to return logits (a tensor, an object with .logits, a tuple that begins with one)",
-            type(output).__name__,
-            "Wrap the model in a function that returns its logits",
-        )
-    )
-
-
-def as_tuple(given: Any) -> tuple[Any, ...]:
-    """Arguments as Captum takes them: None, one, or a tuple of them."""
-    return () if given is None else given if isinstance(given, tuple) else (given,)
-
-
 def _own(given: tuple[Any, ...], device: torch.device) -> tuple[Any, ...]:
     """Copies of tensors, since the feature that is changed in place may be one of them."""
     return tuple(
@@ -210,7 +180,11 @@ def _own(given: tuple[Any, ...], device: torch.device) -> tuple[Any, ...]:
 
 @contextmanager
 def _hooked(
-    model: Any, head: LinearHead, most: int, features: Tensor | None = None
+    model: Any,
+    head: LinearHead,
+    most: int,
+    features: Tensor | None = None,
+    copies: Sequence[list[Tensor]] | None = None,
 ) -> Iterator[Sequence[list[Tensor]]]:
     """Hand each layer its input by position, as Captum reads it, or change it; yield what came.
 
@@ -220,10 +194,11 @@ def _hooked(
     """
     received: list[list[Tensor]] = [[] for _ in head.layers]
     changed: list[tuple[Tensor, Tensor]] = []
+    copies = [[] for _ in head.layers] if copies is None else copies
     parts = [None] * len(received) if features is None else head.split(features)
     handles = [
-        layer.register_forward_pre_hook(_hook(came, part, changed), with_kwargs=True)
-        for layer, came, part in zip(head.layers, received, parts, strict=True)
+        layer.register_forward_pre_hook(_hook(came, part, changed, kept), with_kwargs=True)
+        for layer, came, part, kept in zip(head.layers, received, parts, copies, strict=True)
     ]
     calls = dict(zip(head.layers, received, strict=True))
     try:
@@ -257,7 +232,10 @@ def _hooked(
 
 
 def _hook(
-    received: list[Tensor], features: Tensor | None, changed: list[tuple[Tensor, Tensor]]
+    received: list[Tensor],
+    features: Tensor | None,
+    changed: list[tuple[Tensor, Tensor]],
+    copies: list[Tensor],
 ) -> Callable[..., Any]:
     """Note what a layer receives, and hand on ``features`` in its place, in its own memory."""
 
@@ -266,6 +244,7 @@ def _hook(
             name = "input" if "input" in kwargs else next(iter(kwargs))
             args, kwargs = (kwargs[name],), {k: v for k, v in kwargs.items() if k != name}
         received.append(args[0])
+        copies.append(args[0].clone())  # what follows may write to it
         if features is not None:
             memory = args[0].data  # unseen by autograd
             new = features.reshape(memory.shape).to(memory)
@@ -276,31 +255,6 @@ def _hook(
         return args, kwargs
 
     return hook
-
-
-@contextmanager
-def refusals(inputs: Any) -> Iterator[None]:
-    """Say which inputs a model refused, and why; running out of memory is no refusal."""
-    try:
-        yield
-    except (SINGError, torch.OutOfMemoryError):
-        raise
-    except (RuntimeError, ValueError, TypeError, IndexError, AssertionError) as error:
-        tensors = inputs if isinstance(inputs, tuple) else (inputs,)
-        shapes = ", ".join(
-            f"{tuple(t.shape)} {t.dtype}".replace("torch.", "")
-            for t in tensors
-            if isinstance(t, Tensor)
-        )
-        raise SINGValueError(
-            expected(
-                _WHERE,
-                "inputs",
-                "that the model accepts, one batch such as (B, C, H, W)",
-                f"{shapes}, and the model says: {str(error).strip().rstrip('.')}",
-                "Preprocess as the model was trained, and add the batch dimension",
-            )
-        ) from error
 
 
 def _checked_features(features: Tensor, count: int) -> Tensor:

@@ -24,13 +24,16 @@ from captum_sing.concepts import ConceptBank
 from captum_sing.descriptions import Descriptions
 from captum_sing.encoders import ImageTextEncoder
 from captum_sing.evidence import describe
-from captum_sing.head import find_head, resolve_layer
-from captum_sing.hooks import Inputs, as_tuple, read_inputs, replace_features
+from captum_sing.forward_pass import as_tuple
+from captum_sing.head import find_head, resolve_layers
+from captum_sing.hooks import Inputs, read_inputs, replace_features
 from captum_sing.inputs import batch_of, check_size, in_batches
 from captum_sing.linear_head import LinearHead
 from captum_sing.null_space import NullSpace
+from captum_sing.remarks import change_of, notes_of
+from captum_sing.score import SINGScore
 from captum_sing.steering import steer
-from captum_sing.targets import ImageSpaces
+from captum_sing.targets import ImageSpaces, SpaceOfWeights
 from captum_sing.translator import LinearTranslator
 from captum_sing.verification import Verification, measure
 
@@ -107,18 +110,13 @@ class SING(LayerAttribution):
         device_ids: list[int] | None = None,
     ) -> None:
         check_parts(forward_func, translator, concepts, encoder)
-        resolved: nn.Module | list[nn.Module] | None = None
-        if isinstance(layer, Sequence) and not isinstance(layer, str):
-            resolved = [resolve_layer(forward_func, one) for one in layer]
-        elif layer is not None:
-            resolved = resolve_layer(forward_func, layer)
+        resolved = None if layer is None else resolve_layers(forward_func, layer)
         super().__init__(forward_func, resolved, device_ids)
         self.layer: nn.Module | list[nn.Module] | None = resolved
         self.translator = translator
         self.concepts = concepts
         self.encoder = encoder
-        self._given_space = null_space
-        self._cached: tuple[Tensor, NullSpace] | None = None
+        self._spaces = SpaceOfWeights(null_space)
         if resolved is not None:
             check_width(LinearHead.of(resolved), translator, null_space)
 
@@ -170,7 +168,7 @@ class SING(LayerAttribution):
         count = batch_of(inputs, "SING.attribute")
         check_call(baselines, prompt, image_score, top_k)
         check_baselines(baselines, inputs, count, self.translator)
-        check_target(target, self._given_space)
+        check_target(target, self._spaces.given)
         check_size(internal_batch_size, "SING.attribute")
         text = None if prompt is None else self.concepts.embed(prompt, self.encoder)
         if text is not None:
@@ -191,7 +189,7 @@ class SING(LayerAttribution):
             )
 
         received, tied = read(inputs)
-        check_width(head, self.translator, self._given_space, received.shape[1])
+        check_width(head, self.translator, self._spaces.given, received.shape[1])
         features = received.flatten(1).to(device).double()
         in_sample = self.translator.knows(features)
         if isinstance(baselines, (Tensor, tuple)):
@@ -220,8 +218,8 @@ class SING(LayerAttribution):
             self.concepts,
             null_energy=removed.square().sum(dim=1) / about.square().sum(dim=1),
             in_sample=in_sample,
-            change=_change(baselines, prompt),
-            notes=_notes(self._given_space, target, tied),
+            change=change_of(baselines, prompt),
+            notes=notes_of(self._spaces.given, target, tied),
             top_k=top_k,
         )
         dtype = torch.promote_types(received.dtype, torch.float32)
@@ -284,6 +282,36 @@ class SING(LayerAttribution):
         spaces = self._null_spaces(head, target, len(features))
         return measure(run, head, features, perturbations, spaces, seed, tied)
 
+    def score(
+        self,
+        kind: str = "ignored",
+        concepts: str | Sequence[str] | ConceptBank | None = None,
+        *,
+        baselines: str | Tensor | None = None,
+    ) -> SINGScore:
+        """One score as a module, images -> (B, outputs), for other attributions and metrics.
+
+        Args:
+            kind (str, optional): one of :data:`captum_sing.score.KINDS`. Default: ``"ignored"``
+            concepts (str, sequence of str or ConceptBank, optional): the words that are outputs,
+                of this bank, or another bank. Default: all
+            baselines (optional): as :class:`~captum_sing.score.SINGScore`.
+
+        Returns:
+            SINGScore: ``IntegratedGradients(score).attribute(images, target=score.target(word))``.
+        """
+        bank = concepts if isinstance(concepts, ConceptBank) else self.concepts
+        return SINGScore(
+            self.forward_func,
+            self.layer,
+            self.translator,
+            bank,
+            kind,
+            words=None if isinstance(concepts, ConceptBank) else concepts,
+            baselines=baselines,
+            null_space=self._spaces.given,
+        )
+
     def _head(self, inputs: Any, additional_forward_args: Any) -> LinearHead:
         """The layers, found at the first call if none was given."""
         if self.layer is None:
@@ -293,19 +321,15 @@ class SING(LayerAttribution):
             example = (*as_tuple(few), *as_tuple(extra))
             self.layer = find_head(self.forward_func, example).module
         head = LinearHead.of(self.layer)
-        check_width(head, self.translator, self._given_space)
+        check_width(head, self.translator, self._spaces.given)
         return head
 
     def _null_spaces(self, head: LinearHead, target: Any, count: int) -> ImageSpaces:
         weight = head.weight(self.translator.feature_dim)
         if target is not None:
-            rtol = None if self._given_space is None else self._given_space.rtol
+            rtol = None if self._spaces.given is None else self._spaces.given.rtol
             return ImageSpaces.of_targets(weight, target, count, rtol)
-        if self._given_space is not None:
-            return ImageSpaces.same(self._given_space, count)
-        if self._cached is None or not _equal(self._cached[0], weight):
-            self._cached = (weight.clone(), NullSpace.from_weight(weight))
-        return ImageSpaces.same(self._cached[1], count)
+        return ImageSpaces.same(self._spaces.of(weight), count)
 
     def _donors(
         self, baselines: Any, inputs: Any, count: int, read: Callable[[Any], Inputs]
@@ -317,31 +341,3 @@ class SING(LayerAttribution):
         if len(first) != count:  # what else the model takes is as long as the inputs
             baselines = tuple(t.expand(count, *t.shape[1:]) for t in as_tuple(baselines))
         return read(baselines).features.flatten(1)
-
-
-def _equal(stored: Tensor, weight: Tensor) -> bool:
-    same_kind = stored.shape == weight.shape and stored.dtype == weight.dtype
-    return same_kind and torch.equal(stored.to(weight.device), weight)
-
-
-def _change(baselines: Any, prompt: Any) -> str:
-    if prompt is not None:
-        return f"steered towards {prompt if isinstance(prompt, str) else 'an embedding'}"
-    return "with the donor's part instead" if isinstance(baselines, Tensor) else "without that part"
-
-
-def _notes(space: NullSpace | None, target: Any, tied: bool) -> tuple[str, ...]:
-    notes = ["The heads' inputs are tied: no image can change this part alone."] if tied else []
-    if target is not None:
-        kept = "Only the target's logit is kept: probabilities and the prediction may move."
-        return (kept, *notes)
-    if space is not None and space.classes is not None:
-        notes.append(f"Only the {space.invariant_to} of classes {list(space.classes)} are kept.")
-    elif space is not None and space.invariant_to != "logits":
-        notes.append("The probabilities are kept: all logits may move together.")
-    if space is not None and space.energy is not None:
-        notes.append(
-            f"The null space is approximate (energy {space.energy:g}): the logits move; see the "
-            "drift."
-        )
-    return tuple(notes)

@@ -1,4 +1,4 @@
-"""One null space for all images, or, with targets, one for each image's class."""
+"""The null space of all images, made of the weights as they are, or of each image's class."""
 
 from __future__ import annotations
 
@@ -11,7 +11,34 @@ from torch import Tensor
 from captum_sing.errors import SINGTypeError, SINGValueError, expected
 from captum_sing.null_space import NullSpace
 
-__all__ = ["ImageSpaces"]
+__all__ = ["ImageSpaces", "SpaceOfWeights"]
+
+
+class SpaceOfWeights:
+    """The null space of a head's weights as they are: made again when they have changed.
+
+    Weights are compared by content, since they may be randomised in place.
+
+    Args:
+        given (NullSpace, optional): what is handed out for any weights.
+    """
+
+    def __init__(self, given: NullSpace | None = None) -> None:
+        self.given = given
+        self._made: tuple[Tensor, NullSpace] | None = None
+
+    def of(self, weight: Tensor) -> NullSpace:
+        """The given null space, or the exact one of a weight (C, D)."""
+        if self.given is not None:
+            return self.given
+        if self._made is None or not _equal(self._made[0], weight):
+            self._made = (weight.clone(), NullSpace.from_weight(weight))
+        return self._made[1]
+
+
+def _equal(stored: Tensor, weight: Tensor) -> bool:
+    same_kind = stored.shape == weight.shape and stored.dtype == weight.dtype
+    return same_kind and torch.equal(stored.to(weight.device), weight)
 
 
 @dataclass(frozen=True)

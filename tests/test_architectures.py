@@ -25,7 +25,7 @@ from toys import BANK, any_translator
 
 from captum_sing import SING, NullSpace
 from captum_sing.errors import NoNullSpaceError, SINGValueError
-from captum_sing.hooks import logits_of
+from captum_sing.forward_pass import logits_of
 from captum_sing.verification import Verification
 
 BY_NAME = {architecture.name: architecture for architecture in ARCHITECTURES}

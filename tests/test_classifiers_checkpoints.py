@@ -17,7 +17,7 @@ from torchvision import models
 
 from captum_sing.classifiers import load_classifier
 from captum_sing.errors import SINGFileError, SINGNameError, SINGTypeError
-from captum_sing.hooks import logits_of
+from captum_sing.forward_pass import logits_of
 
 IMAGES = torch.rand(2, 3, 96, 96, generator=torch.Generator().manual_seed(0))
 LIBRARIES = ("timm", "torchvision", "transformers")

@@ -23,8 +23,9 @@ from captum_sing.errors import (
     SINGTypeError,
     SINGValueError,
 )
+from captum_sing.forward_pass import logits_of
 from captum_sing.head import _linear_calls, find_head, resolve_layer
-from captum_sing.hooks import logits_of, read_features
+from captum_sing.hooks import read_features
 from captum_sing.linear_head import head_weight
 from captum_sing.testing import ToyClassifier
 

@@ -15,8 +15,9 @@ from captum_sing.concepts import ConceptBank
 from captum_sing.datasets import Pictures, read_batches
 from captum_sing.errors import SINGValueError, expected
 from captum_sing.evidence import FEWEST_REFERENCES
+from captum_sing.forward_pass import logits_of
 from captum_sing.head import find_head, resolve_layer
-from captum_sing.hooks import logits_of, read_features
+from captum_sing.hooks import read_features
 from captum_sing.linear_head import LinearHead
 from captum_sing.null_space import NullSpace
 from captum_sing.sing import SING

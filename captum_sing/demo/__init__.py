@@ -13,7 +13,7 @@ Example::
 """
 
 from captum_sing.demo.decoder import SceneDecoder
-from captum_sing.demo.scenes import FACTORS, Scenes, render_expected, sample_scenes
+from captum_sing.demo.scenes import FACTORS, Scenes, render_expected, sample_masks, sample_scenes
 from captum_sing.demo.world import (
     CLASSIFIERS,
     encode_scenes,
@@ -38,5 +38,6 @@ __all__ = [
     "load_encoder",
     "load_translator",
     "render_expected",
+    "sample_masks",
     "sample_scenes",
 ]

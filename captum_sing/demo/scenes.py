@@ -7,7 +7,7 @@ may ignore. Rotation, jitter and pixel noise are in no caption.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -108,6 +108,31 @@ def sample_scenes(
         >>> scenes.images.shape, scenes.words(0)["color"]
         (torch.Size([4, 3, 64, 64]), 'red')
     """
+    drawn, generator = _draw_labels(count, seed, labels)
+    return Scenes(render_scenes(drawn, generator), drawn)
+
+
+def sample_masks(
+    count: int, seed: int, *, labels: Mapping[str, Tensor | int] | None = None
+) -> Tensor:
+    """Where the objects are in the scenes of :func:`sample_scenes` with the same arguments.
+
+    Returns:
+        Tensor: share of each pixel that the object covers, shape (N, 64, 64), in [0, 1].
+
+    Example::
+
+        >>> masks = sample_masks(4, seed=0)
+        >>> masks.shape, bool((masks.mean(dim=(1, 2)) < 0.3).all())
+        (torch.Size([4, 64, 64]), True)
+    """
+    drawn, generator = _draw_labels(count, seed, labels)
+    return torch.cat([alpha for _, alpha in _in_batches(drawn, generator)])
+
+
+def _draw_labels(
+    count: int, seed: int, labels: Mapping[str, Tensor | int] | None
+) -> tuple[dict[str, Tensor], torch.Generator]:
     if count < 1:
         raise SINGValueError(
             expected(
@@ -121,7 +146,7 @@ def sample_scenes(
     }
     for name, given in (labels or {}).items():
         drawn[name] = _checked_labels(name, given, count)
-    return Scenes(render_scenes(drawn, generator), drawn)
+    return drawn, generator
 
 
 def _checked_labels(name: str, given: Tensor | int, count: int) -> Tensor:
@@ -162,15 +187,24 @@ def render_scenes(labels: Mapping[str, Tensor], generator: torch.Generator) -> T
     Returns:
         Tensor: (N, 3, 64, 64), float32 in [0, 1].
     """
-    count = len(labels["shape"])
-    images = torch.empty(count, 3, IMAGE_SIZE, IMAGE_SIZE)
-    for start in range(0, count, _BATCH):
-        part = {name: label[start : start + _BATCH] for name, label in labels.items()}
-        images[start : start + _BATCH] = _render_batch(part, generator)
+    images = torch.empty(len(labels["shape"]), 3, IMAGE_SIZE, IMAGE_SIZE)
+    for start, (batch, _) in enumerate(_in_batches(labels, generator)):
+        images[start * _BATCH : (start + 1) * _BATCH] = batch
     return images
 
 
-def _render_batch(labels: Mapping[str, Tensor], generator: torch.Generator) -> Tensor:
+def _in_batches(
+    labels: Mapping[str, Tensor], generator: torch.Generator
+) -> Iterator[tuple[Tensor, Tensor]]:
+    """Images and the shares of their pixels that objects cover."""
+    for start in range(0, len(labels["shape"]), _BATCH):
+        part = {name: label[start : start + _BATCH] for name, label in labels.items()}
+        yield _render_batch(part, generator)
+
+
+def _render_batch(
+    labels: Mapping[str, Tensor], generator: torch.Generator
+) -> tuple[Tensor, Tensor]:
     count = len(labels["shape"])
 
     def jitter(spread: float, *shape: int) -> Tensor:
@@ -191,7 +225,7 @@ def _render_batch(labels: Mapping[str, Tensor], generator: torch.Generator) -> T
     background = (_table(_BACKGROUNDS)[labels["background"]] + jitter(0.04, 3)).view(-1, 3, 1, 1)
     images = background + alpha.unsqueeze(1) * (shade.unsqueeze(1) * color - background)
     noise = torch.randn(images.shape, generator=generator)
-    return images.add_(noise, alpha=0.02).clamp_(0.0, 1.0)
+    return images.add_(noise, alpha=0.02).clamp_(0.0, 1.0), alpha
 
 
 def render_expected(posteriors: Mapping[str, Tensor]) -> Tensor:

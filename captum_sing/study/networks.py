@@ -10,8 +10,9 @@ from torch import Tensor, nn
 
 from captum_sing.encoders import ImageTextEncoder
 from captum_sing.errors import SINGNameError, SINGValueError, expected
+from captum_sing.forward_pass import evaluating, logits_of, refusals
 from captum_sing.head import find_head, resolve_layer
-from captum_sing.hooks import evaluating, logits_of, read_features, refusals
+from captum_sing.hooks import read_features
 from captum_sing.linear_head import LinearHead
 from captum_sing.study.shards import Block
 from captum_sing.wrapping import unwrapped
