@@ -149,7 +149,7 @@ class SINGScore(nn.Module):
         if self.head is None:
             few = in_batches(batch_of(inputs[:1], _WHERE), 2, _WHERE, inputs)
             self.head = LinearHead.of(find_head(self.model, next(few)[0]).module)
-        features = live_features(self.model, self.head.layers, *inputs, **further)
+        features = live_features(self.model, self.head.layers, *map(_row_major, inputs), **further)
         check_width(self.head, self.translator, self._spaces.given, features.shape[1])
         return self.of_features(features)
 
@@ -219,6 +219,13 @@ class SINGScore(nn.Module):
     def extra_repr(self) -> str:
         """Kind and outputs, in the module's representation."""
         return f"{self.kind!r}, {len(self.names)} outputs"
+
+
+def _row_major(given: Any) -> Any:
+    """Gradients of a model in channels-last order come back in the order that Captum views."""
+    if isinstance(given, Tensor) and given.requires_grad and given.dim() > 1:
+        return given.flatten().view(given.shape)
+    return given
 
 
 def _texts(kind: str, translator: LinearTranslator, concepts: ConceptBank) -> Tensor:
