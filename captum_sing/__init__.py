@@ -14,6 +14,7 @@ from captum_sing.errors import SINGError
 from captum_sing.fitter import TranslatorFitter
 from captum_sing.fitting import fit_translator
 from captum_sing.head import Head, find_head
+from captum_sing.localization import LayerEvidence
 from captum_sing.null_space import NullSpace
 from captum_sing.quality import TranslatorReport
 from captum_sing.score import SINGScore
@@ -30,6 +31,7 @@ __all__ = [
     "Descriptions",
     "Head",
     "ImageTextEncoder",
+    "LayerEvidence",
     "LinearTranslator",
     "NullSpace",
     "OpenCLIPEncoder",

@@ -158,9 +158,10 @@ def test_unknown_architecture():
         make_backbone("vgg")
 
 
-def test_images_of_another_size():
-    with pytest.raises(SINGValueError, match=r"\(B, 3, 64, 64\), got \(2, 3, 32, 32\)"):
-        load_classifier("plain")(torch.zeros(2, 3, 32, 32))
+@pytest.mark.parametrize("shape", [(2, 3, 32, 32), (2, 3, 64, 100), (2, 1, 64, 64), (3, 64, 64)])
+def test_images_of_another_size(shape):
+    with pytest.raises(SINGValueError, match=r"\(B, 3, 64, 64\), or a mosaic .*, got \("):
+        load_classifier("plain")(torch.zeros(shape))
 
 
 def test_embeddings_of_another_width():

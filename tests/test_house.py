@@ -62,6 +62,7 @@ ROOMS: dict[str, set[str] | None] = {
     "checks": {"concepts", "baselines", "inputs"},
     "controls": {"baselines", "ridge"},
     "score": ALL_ABOVE,
+    "pooling": {"linear_head", "errors"},
     "localization": ALL_ABOVE,
     "sing": ALL_ABOVE,
     "render": {"sing"},

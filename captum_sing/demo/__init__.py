@@ -13,6 +13,7 @@ Example::
 """
 
 from captum_sing.demo.decoder import SceneDecoder
+from captum_sing.demo.mosaics import Mosaics, sample_mosaics
 from captum_sing.demo.scenes import FACTORS, Scenes, render_expected, sample_masks, sample_scenes
 from captum_sing.demo.world import (
     CLASSIFIERS,
@@ -28,6 +29,7 @@ from captum_sing.demo.world import (
 __all__ = [
     "CLASSIFIERS",
     "FACTORS",
+    "Mosaics",
     "SceneDecoder",
     "Scenes",
     "encode_scenes",
@@ -39,5 +41,6 @@ __all__ = [
     "load_translator",
     "render_expected",
     "sample_masks",
+    "sample_mosaics",
     "sample_scenes",
 ]

@@ -92,7 +92,7 @@ class SceneClassifier(nn.Module):
         """The head's input.
 
         Args:
-            images (Tensor): (B, 3, 64, 64) in [0, 1].
+            images (Tensor): (B, 3, 64, 64) in [0, 1], or mosaics of such scenes.
 
         Returns:
             Tensor: (B, D), with D = 64 behind a neck and 128 otherwise.
@@ -100,12 +100,12 @@ class SceneClassifier(nn.Module):
         Raises:
             SINGValueError: for images of another shape.
         """
-        if images.ndim != 4 or images.shape[1:] != (3, IMAGE_SIZE, IMAGE_SIZE):
+        if images.ndim != 4 or images.shape[1] != 3 or not _whole_scenes(images):
             raise SINGValueError(
                 expected(
                     "SceneClassifier",
                     "images",
-                    f"of shape (B, 3, {IMAGE_SIZE}, {IMAGE_SIZE})",
+                    f"of shape (B, 3, {IMAGE_SIZE}, {IMAGE_SIZE}), or a mosaic of such scenes",
                     tuple(images.shape),
                     "Resize them, colour first, values in [0, 1]",
                 )
@@ -115,3 +115,7 @@ class SceneClassifier(nn.Module):
     def forward(self, images: Tensor) -> Tensor:
         """Logits (B, 8) of images (B, 3, 64, 64) in [0, 1]."""
         return self.head(self.features(images))
+
+
+def _whole_scenes(images: Tensor) -> bool:
+    return all(size > 0 and size % IMAGE_SIZE == 0 for size in images.shape[2:])
