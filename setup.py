@@ -37,7 +37,9 @@ REQUIREMENTS = [
     "transformers>=4.50",
     "typer>=0.15",
 ]
+QUANTUS = ["quantus>=0.6", "tabulate>=0.9"]  # what evaluates maps, and prints tables of it
 TEST = [
+    *QUANTUS,
     "pytest>=8.2",
     "pytest-timeout>=2.3",
     "setuptools>=77",  # a test builds the wheel
@@ -82,7 +84,12 @@ setup(
     package_data={"captum_sing": ["py.typed", "demo/weights/**"]},
     include_package_data=False,
     install_requires=REQUIREMENTS,
-    extras_require={"test": TEST, "docs": DOCS, "dev": sorted({*TEST, *DOCS, *LINT})},
+    extras_require={
+        "quantus": QUANTUS,
+        "test": TEST,
+        "docs": DOCS,
+        "dev": sorted({*TEST, *DOCS, *LINT}),
+    },
     entry_points={"console_scripts": ["captum-sing = captum_sing.cli:main"]},
     zip_safe=False,
 )

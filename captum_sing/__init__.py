@@ -1,6 +1,7 @@
 """What does this classifier ignore, and does it matter? SING as a Captum attribution."""
 
 from captum_sing.angles import angle, attribute_score, image_score
+from captum_sing.attributions import compare_attributions
 from captum_sing.classifiers import load_classifier
 from captum_sing.concepts import ConceptBank
 from captum_sing.descriptions import Description, Descriptions
@@ -44,6 +45,7 @@ __all__ = [
     "Verification",
     "angle",
     "attribute_score",
+    "compare_attributions",
     "find_head",
     "fit_translator",
     "image_score",

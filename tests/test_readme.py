@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import json
 import re
 from pathlib import Path
 
 import numpy as np
-import open_clip
 import pytest
 import timm
-import torch
 from PIL import Image
-from safetensors.torch import save_file
+from tiny_models import write_worded_clip
 
 ROOT = Path(__file__).parents[1]
 DOWNLOADS = {
@@ -23,34 +20,7 @@ DOWNLOADS = {
 
 @pytest.fixture
 def clip_folder(tmp_path):
-    """A tiny CLIP with random weights and CLIP's own tokenizer."""
-    towers = {
-        "vision_cfg": {
-            "image_size": 32,
-            "layers": 1,
-            "width": 16,
-            "patch_size": 8,
-            "head_width": 8,
-        },
-        "text_cfg": {
-            "context_length": 77,
-            "vocab_size": 49408,
-            "width": 16,
-            "heads": 2,
-            "layers": 1,
-        },
-    }
-    torch.manual_seed(0)
-    model = open_clip.CLIP(12, **towers)
-    for parameter in model.parameters():
-        if parameter.dim() > 1:
-            torch.nn.init.normal_(parameter, std=0.5)
-    folder = tmp_path / "clip"
-    folder.mkdir()
-    settings = {"model_cfg": {"embed_dim": 12, **towers}, "preprocess_cfg": {}}
-    (folder / "open_clip_config.json").write_text(json.dumps(settings))
-    save_file(model.state_dict(), folder / "open_clip_model.safetensors")
-    return folder
+    return write_worded_clip(tmp_path / "clip")
 
 
 def test_own_model_from_images_to_words(clip_folder, tmp_path, monkeypatch, capsys):

@@ -70,6 +70,20 @@ def write_open_clip(folder: Path, seed: int, **options: Any) -> Path:
     return folder
 
 
+def write_worded_clip(folder: Path) -> Path:
+    """A folder for ``local-dir:`` of a tiny CLIP at random with CLIP's own tokenizer."""
+    vision = {"image_size": 32, "layers": 1, "width": 16, "patch_size": 8, "head_width": 8}
+    text = {"context_length": 77, "vocab_size": 49408, "width": 16, "heads": 2, "layers": 1}
+    towers = {"vision_cfg": vision, "text_cfg": text}
+    torch.manual_seed(0)
+    model = at_random(open_clip.CLIP(12, **towers))
+    folder.mkdir()
+    settings = {"model_cfg": {"embed_dim": 12, **towers}, "preprocess_cfg": {}}
+    (folder / "open_clip_config.json").write_text(json.dumps(settings))
+    save_file(model.state_dict(), folder / "open_clip_model.safetensors")
+    return folder
+
+
 def write_two_towers(folder: Path, kind: str, seed: int = 0, activation: str | None = None) -> Any:
     """CLIP or SigLIP of transformers, with image processor and tokenizer; returns the model."""
     import transformers as t

@@ -1,0 +1,104 @@
+"""Scripts beside the notebook: they run as written, and say what the page says that they do."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from scripts import load_script
+from tiny_models import write_classifier, write_worded_clip
+from toys import normal
+
+from captum_sing import LinearTranslator, load_encoder
+
+POINTING = load_script("pointing_game")
+PIXELS = load_script("ignored_pixels")
+
+
+def means(name: str, factor: str, count: int) -> dict[str, dict[str, float]]:
+    rows = POINTING.point(name, factor, count, 3, ["LayerEvidence", "Grad-CAM"])
+    return {
+        row["method"]: {
+            key: float(row[key].nanmean()) for key in ("ignored", "class") if key in row
+        }
+        for row in rows
+    }
+
+
+class TestPointingGame:
+    """Share of relevance inside the true mask over its share of the area; 1 is uniform."""
+
+    def test_a_planted_word_points(self) -> None:
+        found = means("resnet/neck_background", "background", 12)
+        assert found["LayerEvidence"]["ignored"] >= 1.5
+        assert found["Grad-CAM"]["ignored"] >= 1.5 > 1.2 > found["Grad-CAM"]["class"]
+
+    @pytest.mark.parametrize("architecture", ["resnet", "convnext"])
+    @pytest.mark.parametrize("factor", ["color", "background"])
+    def test_every_planted_word_points(self, architecture: str, factor: str) -> None:
+        found = means(f"{architecture}/neck_{factor}", factor, 48)
+        for method in ("LayerEvidence", "Grad-CAM"):
+            assert found[method]["ignored"] >= 1.5
+            assert found[method]["ignored"] > 1.5 * found["Grad-CAM"]["class"]
+
+    @pytest.mark.parametrize("factor", ["color", "background"])
+    def test_what_is_not_planted_does_not(self, factor: str) -> None:
+        found = means("resnet/neck_none", factor, 48)
+        assert all(0.7 < found[method]["ignored"] < 1.4 for method in found)
+
+    def test_the_table(self) -> None:
+        case = [("convnext/neck_color", "color")]
+        table = POINTING.table_of(case, 4, 1, ["LayerEvidence", "Grad-CAM"])
+        assert list(table["method"]) == ["LayerEvidence", "Grad-CAM"]
+        assert table["planted"].tolist() == ["yes", "yes"] and table["class"][0] == ""
+        assert table["ignored"].str.fullmatch(r"\d+\.\d\d \[\d+\.\d\d, \d+\.\d\d\]").all()
+        assert table.to_markdown(index=False).count("\n") == 3
+
+
+class TestIgnoredPixels:
+    def run(self, monkeypatch: pytest.MonkeyPatch, *arguments: object) -> None:
+        monkeypatch.setattr("sys.argv", ["ignored_pixels.py", *map(str, arguments)])
+        PIXELS.main()
+
+    def test_the_embedded_world(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        output = tmp_path / "figure.png"
+        self.run(monkeypatch, "--steps", 4, "--output", output)
+        assert "What the head ignores points at blue" in capsys.readouterr().out
+        assert np.asarray(Image.open(output)).std() > 10
+
+    def test_the_figure_shows_what_it_says(self) -> None:
+        asked = PIXELS.of_the_demo()
+        figure = PIXELS.explain(asked, steps=4)
+        titles = [axes.get_title() for axes in figure.axes[:3]]
+        assert titles == ["the image", "why star", "where blue is ignored"]
+        words = [label.get_text() for label in figure.axes[3].get_yticklabels()]
+        assert words[0] == "blue"
+        shown = [np.asarray(axes.images[-1].get_array()) for axes in figure.axes[1:3]]
+        assert not np.allclose(*shown, atol=0.05)
+
+    def test_a_photograph(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        """With local files in the place of what a hub would give."""
+        write_classifier(tmp_path / "vit", "ViT")
+        encoder = f"local-dir:{write_worded_clip(tmp_path / 'clip')}"
+        width = load_encoder(encoder).embedding_dim
+        bare = LinearTranslator(normal(width, 16, seed=1), torch.zeros(16), torch.zeros(width))
+        translator = bare.with_statistics(normal(100, 16, seed=2), normal(100, width, seed=3))
+        saved = translator.save(tmp_path / "translator.safetensors")
+        photo = np.random.default_rng(0).integers(0, 255, (40, 60, 3), dtype=np.uint8)
+        Image.fromarray(photo).save(tmp_path / "photo.jpg")
+        written = tmp_path / "figure.png"
+        arguments = ["--model", tmp_path / "vit", "--translator", saved, "--encoder", encoder,
+                     "--concepts", "colors", "--steps", 3, "--output", written]  # fmt: skip
+        self.run(monkeypatch, tmp_path / "photo.jpg", *arguments)
+        assert "What the head ignores points at" in capsys.readouterr().out
+        assert written.is_file()
+        with pytest.raises(SystemExit):
+            self.run(monkeypatch, tmp_path / "photo.jpg")
+        assert "a photograph wants --model, --translator and --encoder" in capsys.readouterr().err
