@@ -102,3 +102,11 @@ class TestIgnoredPixels:
         with pytest.raises(SystemExit):
             self.run(monkeypatch, tmp_path / "photo.jpg")
         assert "a photograph wants --model, --translator and --encoder" in capsys.readouterr().err
+
+
+def test_maps_are_compared() -> None:
+    script = load_script("compare_maps")
+    summary = script.summary_of("resnet/neck_color", 6, 2)
+    assert list(summary.index) == list(script.NUMBERS)
+    assert summary.shape[1] == 2 and all(": " in column for column in summary)
+    assert summary.map(lambda cell: cell.count("[") == 1 and "nan" not in cell).all(axis=None)
