@@ -114,7 +114,8 @@ def live_features(
 
     Args:
         forward_func, layer: as :func:`read_features`.
-        *inputs, **further: what the model is called with.
+        *inputs: what the model is called with, images first.
+        **further: what it is called with by name.
 
     Returns:
         Tensor: shape (B, D) or (B, D, 1, 1), in the model's precision.

@@ -141,7 +141,8 @@ class SINGScore(nn.Module):
         """Scores of images.
 
         Args:
-            *inputs, **further: what the model takes, images (B, C, H, W) first.
+            *inputs: what the model takes, images (B, C, H, W) first.
+            **further: what it takes by name.
 
         Returns:
             Tensor: shape (B, outputs), float32, or float64 for a float64 model.
