@@ -19,7 +19,10 @@ _RELATIVE_RIDGE = 1e-4
 
 
 def conditional_baseline(
-    features: Tensor, null_space: NullSpace, translator: LinearTranslator
+    features: Tensor,
+    null_space: NullSpace,
+    translator: LinearTranslator,
+    predictor: Tensor | None = None,
 ) -> Tensor:
     r"""The feature that the head's own view predicts, by linear regression.
 
@@ -34,6 +37,7 @@ def conditional_baseline(
         features (Tensor): shape (B, D).
         null_space (NullSpace): of the head, width D and rank R.
         translator (LinearTranslator): its statistics are the reference.
+        predictor (Tensor, optional): :func:`conditional_map` of the two, where it was kept.
 
     Returns:
         Tensor: shape (B, D), float64.
@@ -52,7 +56,9 @@ def conditional_baseline(
         >>> space.project(f - b).abs().max() < 1e-3
         tensor(True)
     """
-    predictor, basis = conditional_map(null_space, translator), null_space.principal_basis
+    if predictor is None:
+        predictor = conditional_map(null_space, translator)
+    basis = null_space.principal_basis
     mean = translator.mean.to(basis.device)
     return mean + (features.to(basis.dtype) - mean) @ basis @ predictor
 

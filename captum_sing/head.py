@@ -193,7 +193,7 @@ def _linear_calls(
         for name, module in model.named_modules():
             if is_linear(module):
                 handles.append(module.register_forward_hook(hook_for(name, module)))
-        with evaluating(model), torch.no_grad(), refusals(inputs):
+        with evaluating(model), refusals(inputs):
             logits = logits_of(model(*inputs))
     finally:
         for handle in handles:

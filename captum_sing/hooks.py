@@ -127,7 +127,7 @@ def live_features(
     with evaluating(forward_func), refusals(inputs), hooked as received:
         forward_func(*inputs, **further)
     given = [_checked_features(came[0], count) for came in copies]
-    return head.join(given, one_tensor(received, given))
+    return head.join(given, len(given) > 1 and one_tensor(received, given))
 
 
 def replace_features(

@@ -17,6 +17,7 @@ from captum_sing.head import resolve_layer
 from captum_sing.inputs import batch_of, in_batches
 from captum_sing.pooling import Pooling, find_pooling, recorded
 from captum_sing.score import SINGScore
+from captum_sing.wrapping import unwrapped
 
 __all__ = ["LayerEvidence"]
 
@@ -78,6 +79,7 @@ class LayerEvidence(LayerAttribution):
     layer: nn.Module | None
 
     def __init__(self, forward_func: SINGScore, layer: nn.Module | str | None = None) -> None:
+        forward_func = unwrapped(forward_func)
         _check_score(forward_func)
         resolved = None if layer is None else resolve_layer(forward_func.model, layer)
         super().__init__(forward_func, resolved)

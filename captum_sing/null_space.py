@@ -231,8 +231,10 @@ class NullSpace:
         return kept - kept.mean(dim=1, keepdim=True) if centred else kept
 
     def to(self, *args: object, **kwargs: object) -> NullSpace:
-        """A copy on another device; arguments as :meth:`torch.Tensor.to`."""
+        """A copy on another device, itself on the same; arguments as :meth:`torch.Tensor.to`."""
         basis: Tensor = self.principal_basis.to(*args, **kwargs)  # type: ignore[call-overload]
+        if basis is self.principal_basis:
+            return self
         return replace(
             self, principal_basis=basis, singular_values=self.singular_values.to(basis.device)
         )

@@ -41,7 +41,8 @@ def recorded(modules: Iterable[nn.Module]) -> Iterator[list[Call]]:
     calls: list[Call] = []
 
     def hook(module: nn.Module, args: Any, kwargs: dict[str, Any], returned: Any) -> None:
-        calls.append(Call(module, _kept(*args, *kwargs.values()), _kept(returned)))
+        outputs = returned if isinstance(returned, tuple) else (returned,)
+        calls.append(Call(module, _kept(*args, *kwargs.values()), _kept(*outputs)))
 
     handles = [module.register_forward_hook(hook, with_kwargs=True) for module in modules]
     try:
@@ -106,7 +107,7 @@ class Pooling:
                 "that all go the same way through the model",
                 f"a feature that is not the mean of what {type(self.module).__name__} has, as that "
                 "of the first image is",
-                "Pass images of one kind",
+                "Pass images of one kind, first one that is not uniform",
             )
         )
 
@@ -272,7 +273,7 @@ def _grid(found: Tensor, channels: int, skipped: int, calls: Sequence[Call]) -> 
         height, width = images.shape[2:]
         grids = [(h, count // h) for h in divisors if h * h * width == count * height]
     if grids:
-        return grids[-1]
+        return next((grid for grid in reversed(grids) if _proportional(grid, images)), grids[-1])
     raise SINGValueError(
         expected(
             _WHERE,
@@ -282,6 +283,13 @@ def _grid(found: Tensor, channels: int, skipped: int, calls: Sequence[Call]) -> 
             _GRADIENTS,
         )
     )
+
+
+def _proportional(grid: tuple[int, int], images: Tensor | None) -> bool:
+    """Whether a grid has the shape of the images; a convolution over rows of tokens has not."""
+    if images is None or images.dim() != 4:
+        return False
+    return grid[0] * images.shape[3] == grid[1] * images.shape[2]
 
 
 def _not_pooled(

@@ -9,17 +9,22 @@ import torch
 from torch import Tensor, nn
 
 from captum_sing.angles import attribute_score, image_score
-from captum_sing.baselines import NAMED_BASELINES, deviation
+from captum_sing.baselines import NAMED_BASELINES, conditional_baseline, conditional_map
 from captum_sing.checks import check_parts, check_width
 from captum_sing.concepts import ConceptBank
-from captum_sing.errors import SINGNameError, SINGRuntimeError, SINGValueError, expected
+from captum_sing.errors import (
+    SINGNameError,
+    SINGRuntimeError,
+    SINGTypeError,
+    SINGValueError,
+    expected,
+)
 from captum_sing.evidence import word_directions
 from captum_sing.head import find_head, resolve_layers
 from captum_sing.hooks import live_features
-from captum_sing.inputs import batch_of, in_batches
 from captum_sing.linear_head import LinearHead
 from captum_sing.null_space import NullSpace
-from captum_sing.targets import ImageSpaces, SpaceOfWeights
+from captum_sing.targets import SpaceOfWeights
 from captum_sing.translator import LinearTranslator
 from captum_sing.wrapping import unwrapped
 
@@ -42,12 +47,17 @@ class SINGScore(nn.Module):
 
     .. math:: e_t(x) = \langle A P_n (f(x) - b),\; u_t \rangle
 
-    says which pixels put that word where the head cannot see it. The model runs in evaluation
-    mode, gradients flow wherever the caller lets them, and scores are computed in float64, as
-    :meth:`captum_sing.SING.attribute` does. The null space follows the head's weights, also when
-    they are randomised in place. No tensor is larger than (B, D), (B, E) or (B, V).
+    says which pixels put that word where the head cannot see it. A module runs in evaluation mode
+    (a function as it is: call its model's ``eval()`` first), gradients flow wherever the caller
+    lets them, and scores are computed in float64, as :meth:`captum_sing.SING.attribute` does. The
+    null space follows the head's weights, also when they are randomised in place. Memory is that
+    of the outputs, (B, V), beside the words, (V, E): nothing is as large as images x words x width.
 
     Nothing here knows which images the translator was fitted on; on those, no map claims anything.
+    Methods that replace a layer's gradients by rules (DeepLift, LRP) know no rule for angles and
+    energies, so their maps of these do not sum to differences; of evidence they do as those of a
+    logit. A 16-bit model's gradients are rounded as it rounds, those of angles most. Split large
+    batches by the method's ``internal_batch_size``, not by ``nn.DataParallel`` around a score.
 
     Args:
         forward_func (callable): the classifier. A DataParallel model runs on its first device.
@@ -95,6 +105,7 @@ class SINGScore(nn.Module):
     ) -> None:
         super().__init__()
         check_parts(forward_func, translator, concepts, None)
+        words = words if words is None or isinstance(words, str) else tuple(words)
         _check_kind(kind, words)
         _check_baselines(kind, baselines, translator)
         self.kind = kind
@@ -109,15 +120,16 @@ class SINGScore(nn.Module):
         self.baselines, donor = baselines, None
         if isinstance(baselines, Tensor):
             self.baselines, donor = None, baselines.detach().double().reshape(1, -1)
-        self.register_buffer("donor", donor)
+        self.register_buffer("donor", donor, persistent=False)  # made again from the arguments
         self.names: tuple[str, ...] = (kind,)
         texts = None
         if kind in _OF_WORDS:
             chosen = concepts.names if words is None else words
-            self.names = (chosen,) if isinstance(chosen, str) else tuple(chosen)
+            self.names = (chosen,) if isinstance(chosen, str) else chosen
             texts = _texts(kind, translator, concepts)[concepts.indices(self.names)]
-        self.register_buffer("texts", texts)
+        self.register_buffer("texts", texts, persistent=False)
         self._spaces = SpaceOfWeights(null_space)
+        self._regression: tuple[NullSpace, Tensor] | None = None
 
     def target(self, word: str) -> int:
         """The output of a word: what Captum calls ``target``.
@@ -147,9 +159,18 @@ class SINGScore(nn.Module):
         Returns:
             Tensor: shape (B, outputs), float32, or float64 for a float64 model.
         """
+        if not inputs or not isinstance(inputs[0], Tensor):
+            raise SINGTypeError(
+                expected(
+                    _WHERE,
+                    "inputs",
+                    "to begin with a tensor of images",
+                    type(inputs[0]).__name__ if inputs else "nothing by position",
+                    "Call it as score(images)",
+                )
+            )
         if self.head is None:
-            few = in_batches(batch_of(inputs[:1], _WHERE), 2, _WHERE, inputs)
-            self.head = LinearHead.of(find_head(self.model, next(few)[0]).module)
+            self.head = LinearHead.of(find_head(self.model, inputs).module)
         features = live_features(self.model, self.head.layers, *map(_row_major, inputs), **further)
         check_width(self.head, self.translator, self._spaces.given, features.shape[1])
         return self.of_features(features)
@@ -176,33 +197,53 @@ class SINGScore(nn.Module):
                     "Name the head, or call the score on images first",
                 )
             )
+        flat = features.flatten(1) if features.dim() in (2, 4) else features[..., None]
+        if flat.shape[1] != self.translator.feature_dim:
+            raise SINGValueError(
+                expected(
+                    f"{_WHERE}.of_features",
+                    "features",
+                    f"of shape (B, {self.translator.feature_dim})",
+                    tuple(features.shape),
+                    "Pass what the head reads",
+                )
+            )
         dtype = torch.promote_types(features.dtype, torch.float32)
         device = self.translator.weight.device
-        exact = features.flatten(1).to(device).double()
+        exact = flat.to(device).double()
         space = self._spaces.of(self.head.weight(exact.shape[1])).to(device)
         with torch.autocast(device.type, enabled=False):
             return self._scores(exact, space).to(features.device, dtype)
 
     def _scores(self, features: Tensor, space: NullSpace) -> Tensor:
-        baselines = self.baselines if self.donor is None else self.donor
-        if baselines is None and self.kind in _EVIDENCE:
-            baselines = "mean"  # zero would put one constant into every image
-        spaces = ImageSpaces.same(space, len(features))
-        about = deviation(features, baselines, spaces, self.translator)
+        about = features - self._baseline(features, space)
         removed = space.project(about)
         if self.kind == "null_energy":
             energy = removed.square().sum(dim=1) / about.square().sum(dim=1)
             return energy.unsqueeze(1)
         if self.kind in _EVIDENCE:
             part = removed if self.kind == "ignored" else features - self.translator.mean - removed
-            return part @ self.translator.weight.double().T @ self.texts.T
+            return part @ self.translator.weight.double().T @ self.texts.to(part).T
         original, equivalent = self.translator(features), self.translator(features - removed)
         if self.kind in _CENTRED:
             mean = self.translator.image.double()
             original, equivalent = original - mean, equivalent - mean
         if self.kind in _OF_WORDS:
-            return attribute_score(original, equivalent, self.texts)
+            return attribute_score(original, equivalent, self.texts.to(original))
         return image_score(original, equivalent).unsqueeze(1)
+
+    def _baseline(self, features: Tensor, space: NullSpace) -> Tensor | float:
+        """b; the regression of ``"conditional"`` is made once for a null space."""
+        if self.donor is not None:
+            return self.donor.to(features)
+        if self.baselines == "conditional":
+            if self._regression is None or self._regression[0] is not space:
+                with torch.inference_mode(False):  # kept for calls that want gradients
+                    self._regression = space, conditional_map(space, self.translator)
+            return conditional_baseline(features, space, self.translator, self._regression[1])
+        if self.baselines is None and self.kind not in _EVIDENCE:
+            return 0.0
+        return self.translator.mean.to(features)  # zero would put one constant into all evidence
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> SINGScore:
         """Casts reach the model alone: a translator in half precision would be another one."""
@@ -246,7 +287,7 @@ def _check_kind(kind: str, words: Any) -> None:
         raise SINGValueError(
             expected(
                 _WHERE,
-                "concepts",
+                "words",
                 f"None for {kind!r}, which is of no word",
                 words,
                 f"Leave them out, or choose a kind in {list(_OF_WORDS)}",
@@ -254,7 +295,7 @@ def _check_kind(kind: str, words: Any) -> None:
         )
     if words is not None and len(words) == 0:
         raise SINGValueError(
-            expected(_WHERE, "concepts", "with one word or more", "none", "Name some, or pass None")
+            expected(_WHERE, "words", "with one or more", "none", "Name some, or pass None")
         )
 
 
@@ -262,13 +303,16 @@ def _check_baselines(kind: str, baselines: Any, translator: LinearTranslator) ->
     """Known, of the right width, and with the statistics that they and the kind want."""
     width = translator.feature_dim
     named = baselines is None or (isinstance(baselines, str) and baselines in NAMED_BASELINES)
-    if not named and not (isinstance(baselines, Tensor) and baselines.numel() == width):
-        actual = tuple(baselines.shape) if isinstance(baselines, Tensor) else repr(baselines)
+    given = isinstance(baselines, Tensor) and baselines.numel() == width
+    if not named and not (given and baselines.isfinite().all()):
+        actual = "NaN or infinity" if given else repr(baselines)
+        if isinstance(baselines, Tensor) and not given:
+            actual = f"shape {tuple(baselines.shape)}"
         raise SINGValueError(
             expected(
                 _WHERE,
                 "baselines",
-                f"None, in {list(NAMED_BASELINES)}, or one feature of shape ({width},)",
+                f"None, in {list(NAMED_BASELINES)}, or one finite feature of shape ({width},)",
                 actual,
                 "A score has one baseline for all images; SING.attribute takes donors for each",
             )

@@ -32,7 +32,9 @@ class SpaceOfWeights:
         if self.given is not None:
             return self.given
         if self._made is None or not _equal(self._made[0], weight):
-            self._made = (weight.clone(), NullSpace.from_weight(weight))
+            with torch.inference_mode(False):  # kept for calls that want gradients
+                own = weight.clone()
+                self._made = (own, NullSpace.from_weight(own))
         return self._made[1]
 
 

@@ -74,6 +74,10 @@ SMALL: dict[str, Case] = {
     "swin of transformers": (
         partial(transformers, "Swin", image_size=32, patch_size=4, embed_dim=12, depths=[1, 1],
                 num_heads=[1, 2], window_size=4), (32, 32), "swin.layernorm", (4, 4)),
+    "data2vec, whose layers return tuples": (
+        partial(transformers, "Data2VecVision", hidden_size=24, num_hidden_layers=1,
+                num_attention_heads=2, intermediate_size=24, image_size=32, patch_size=8),
+        (32, 32), "data2vec_vision.encoder.layer.0", (4, 4)),
 }  # fmt: skip
 WHOLE: dict[str, Case] = {
     "timm resnet18": (partial(timm, "resnet18"), (96, 96), "layer4", (3, 3)),

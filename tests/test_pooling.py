@@ -174,6 +174,13 @@ def test_tokens_lie_as_the_convolution_or_the_images_do() -> None:
 
     assert search(Body(halved, Tokens(0)), normal(2, 3, 8, 16, seed=1)).grid == (2, 4)
 
+    def mixed(model: Body, maps: Tensor) -> Tensor:  # a convolution over a column of tokens
+        column = model.tail[1](maps.flatten(2).unsqueeze(3)).flatten(2).unflatten(2, (4, 4))
+        return model.tail[0](column).mean(dim=1)
+
+    body = Body(mixed, Tokens(0), nn.Conv2d(WIDTH, WIDTH, (3, 1), padding=(1, 0)))
+    assert search(body).grid == (4, 4)
+
 
 def test_in_half_precision_the_tokens_that_fit_best_are_those_that_are_pooled() -> None:
     """One token among so many moves their mean by less than bfloat16 may round it."""

@@ -14,7 +14,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from toys import BANK, IMAGES, any_translator, fitted_translator, normal, toy_sing, untouched
 
 from captum_sing import SING, ConceptBank, NullSpace, SINGScore, TranslatorFitter
-from captum_sing.errors import SINGNameError, SINGRuntimeError, SINGValueError
+from captum_sing.baselines import conditional_map
+from captum_sing.errors import SINGNameError, SINGRuntimeError, SINGTypeError, SINGValueError
 from captum_sing.score import KINDS
 from captum_sing.testing import ToyClassifier
 
@@ -131,6 +132,24 @@ class TestGradients:
         with torch.inference_mode():
             assert score(IMAGES).shape == (5, 5)
 
+    @pytest.mark.parametrize("baselines", [None, "conditional"])
+    def test_outlive_a_call_in_inference_mode(self, baselines: str | None) -> None:
+        """What is kept between calls must not be of the mode that it was first made in."""
+        score, images = toy_sing().score(baselines=baselines), IMAGES.clone().requires_grad_()
+        with torch.inference_mode():
+            score(IMAGES)
+        (gradient,) = torch.autograd.grad(score(images)[:, 0].sum(), images)
+        fresh = toy_sing().score(baselines=baselines)
+        (expected,) = torch.autograd.grad(fresh(images)[:, 0].sum(), images)
+        assert torch.equal(gradient, expected)
+
+    def test_work_in_torch_func(self) -> None:
+        score = toy_sing().score()
+        gradient = torch.func.grad(lambda images: score(images)[:, 0].sum())(IMAGES)
+        images = IMAGES.clone().requires_grad_()
+        (expected,) = torch.autograd.grad(score(images)[:, 0].sum(), images)
+        assert torch.allclose(gradient, expected, atol=1e-7)
+
     def test_come_back_in_row_major_order(self) -> None:
         """Captum's metrics view them, which a channels-last gradient refuses."""
 
@@ -164,6 +183,35 @@ class TestItIsAModule:
         tensors = {**dict(moved.named_parameters()), **dict(moved.named_buffers())}
         assert {"texts", "donor", "translator.weight", "model.head.weight"} <= set(tensors)
         assert all(tensor.device.type == "meta" for tensor in tensors.values())
+
+    @pytest.mark.parametrize("kind", ["seen", "attribute_score"])
+    def test_words_follow_the_translator(self, kind: str) -> None:
+        """Scores share it, so another score may have moved it; a cast stands for the move."""
+        score = toy_sing().score(kind, baselines=normal(12, seed=5))
+        expected = score(IMAGES)
+        score.texts, score.donor = score.texts.float(), score.donor.float()
+        assert torch.allclose(score(IMAGES), expected, atol=1e-4)
+
+    def test_the_outputs_are_not_in_the_state(self) -> None:
+        """They would change their names with the words of another score."""
+        assert not [name for name in toy_sing().score().state_dict() if name in ("texts", "donor")]
+
+    def test_the_regression_is_made_once(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        made: list[int] = []
+
+        def counted(*parts: Any) -> Tensor:
+            made.append(1)
+            return conditional_map(*parts)
+
+        monkeypatch.setattr("captum_sing.score.conditional_map", counted)
+        model = ToyClassifier().eval()
+        score = toy_sing(model).score(baselines="conditional")
+        first = score(IMAGES)
+        assert torch.equal(score(IMAGES), first) and len(made) == 1
+        with torch.no_grad():
+            model.head.weight.copy_(normal(4, 12, seed=9))
+        assert torch.equal(score(IMAGES), toy_sing(model).score(baselines="conditional")(IMAGES))
+        assert len(made) == 3
 
     def test_a_copy_is_another(self) -> None:
         score = toy_sing().score()
@@ -211,6 +259,13 @@ class TestItIsAModule:
         assert "'seen', 2 outputs" in repr(toy_sing().score("seen", ["big", "red"]))
 
 
+class Shifted(ToyClassifier):
+    """Takes a number for each image."""
+
+    def forward(self, images: Tensor, shift: Tensor) -> Tensor:
+        return self.head(self.features(images + shift[:, None, None, None]))
+
+
 class TestModels:
     def test_the_head_is_found_at_the_first_call(self) -> None:
         model = ToyClassifier().eval()
@@ -219,6 +274,8 @@ class TestModels:
             score.of_features(normal(2, 12, seed=0))
         with untouched(model):
             assert torch.equal(score(IMAGES), toy_sing(model).score()(IMAGES))
+        every_three = toy_sing(Shifted().eval(), layer=None).score()
+        assert every_three(IMAGES, normal(5, seed=1)).shape == (5, 5)
         assert score.of_features(normal(2, 12, seed=0)).shape == (2, 5)
 
     def test_a_function_wrappers_and_outputs_that_are_no_tensor(self) -> None:
@@ -307,19 +364,29 @@ class TestRefusals:
         [
             ({"kind": "confidence"}, SINGValueError, r"kind in \['ignored', .*got 'confidence'"),
             ({"concepts": "cat"}, SINGNameError, r"words among \['red'.*got \['cat'\]"),
-            ({"concepts": []}, SINGValueError, "concepts with one word or more, got none"),
+            ({"concepts": []}, SINGValueError, "words with one or more, got none"),
             (
                 {"kind": "null_energy", "concepts": "red"},
                 SINGValueError,
-                "concepts None for 'null_energy', which is of no word, got red",
+                "words None for 'null_energy', which is of no word, got red",
             ),
             ({"baselines": "zero"}, SINGValueError, "baselines None, in .*'conditional'.*'zero'"),
-            ({"baselines": torch.zeros(5, 12)}, SINGValueError, r"one feature of shape \(12,\)"),
+            ({"baselines": torch.zeros(5, 12)}, SINGValueError, r"one finite feature .*got shape"),
+            ({"baselines": torch.full((12,), torch.nan)}, SINGValueError, r"\(12,\), got NaN or"),
         ],
     )
     def test_arguments(self, arguments: dict, error: type[Exception], message: str) -> None:
         with pytest.raises(error, match=message):
             toy_sing().score(**arguments)
+
+    def test_inputs(self) -> None:
+        score = toy_sing().score()
+        for given, got in (((), "nothing by position"), (([IMAGES],), "list")):
+            with pytest.raises(SINGTypeError, match=f"a tensor of images, got {got}"):
+                score(*given)
+        for features in (torch.zeros(12), torch.zeros(2, 7), torch.zeros(2, 3, 4)):
+            with pytest.raises(SINGValueError, match=r"features of shape \(B, 12\), got \("):
+                score.of_features(features)
 
     def test_an_output_that_is_none(self) -> None:
         with pytest.raises(SINGNameError, match=r"word among \['red'\], got 'blue'"):

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import torch
 from captum.attr import (
+    DeepLift,
     FeatureAblation,
     GradientShap,
     GuidedGradCam,
@@ -35,6 +36,7 @@ from captum_sing.demo import (
 pytestmark = [
     pytest.mark.filterwarnings("ignore:Input Tensor 0 did not already require gradients"),
     pytest.mark.filterwarnings("ignore:Setting backward hooks on ReLU"),
+    pytest.mark.filterwarnings("ignore:Setting forward, backward hooks"),
 ]
 
 
@@ -98,6 +100,19 @@ def test_other_scores_have_maps_too(world: World, kind: str) -> None:
     words = world.sing.score(kind).names
     if len(words) == 1:
         assert torch.equal(Saliency(world.sing.score(kind)).attribute(world.images), maps)
+
+
+def test_deep_lift_finds_the_head_itself(world: World) -> None:
+    """Its hooks want gradients, also in the pass that looks for the head."""
+    sing = world.sing
+    found = SING(sing.forward_func, None, sing.translator, sing.concepts)
+    maps = [
+        DeepLift(one.score("ignored", world.words)).attribute(
+            world.images, 0 * world.images, target=0
+        )
+        for one in (sing, found)
+    ]
+    assert maps[0].any() and torch.equal(*maps)
 
 
 def test_one_word_an_image(world: World) -> None:

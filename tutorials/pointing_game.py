@@ -3,14 +3,14 @@
 Mosaics of four scenes, alike in shape and different in colour or background. A map of one cell's
 word should lie where that word is seen; a map of the class, which is in all cells, has no reason
 to prefer one. Each number is the share of positive relevance inside the true mask over the mask's
-share of the area (1 for a uniform map), with a 95 % interval over the mosaics that have any.
+share of the area (1 for a uniform map), with a 95 % interval over mosaics: of the word's own cell,
+of the next one with the same map, which the word has no business in, and of a map of the class.
 """
 
 from __future__ import annotations
 
 import argparse
 from collections.abc import Callable, Sequence
-from functools import partial
 
 import pandas as pd
 import torch
@@ -44,6 +44,8 @@ CASES = (
 )
 """Classifiers and factors: planted in the null space, not there by construction, and unknown."""
 
+CELLS = {"own cell": 0, "next cell": 1}
+
 
 def last_map(model: nn.Module) -> nn.Module:
     """The layer whose map is pooled."""
@@ -67,48 +69,47 @@ def methods_of(model: nn.Module) -> dict[str, tuple[Callable[[nn.Module], Attrib
     }
 
 
-def concentrations(mosaics: Mosaics, maps: Callable[[Tensor], Tensor]) -> Tensor:
-    """Of each mosaic, the mean over its cells; ``maps`` takes the value of one cell in each."""
-    found = []
-    for cell in range(4):
-        relevance = pixels(maps(mosaics.values[:, cell]), mosaics.images)
-        found.append(mask_share(relevance, mosaics.masks[:, cell]).concentration)
-    return torch.stack(found, dim=1).nanmean(dim=1)
+def concentrations(mosaics: Mosaics, maps: Tensor, shift: int = 0) -> Tensor:
+    """Of each mosaic's map of each cell, on the mask of that cell or of another, (N, 4).
 
-
-def attributed(method: Attribution, arguments: dict, target: Tensor) -> Tensor:
-    return method.attribute(target=target, **arguments)
+    Args:
+        maps (Tensor): signed, shape (4, N, H, W).
+        shift (int): whose mask, so many cells on.
+    """
+    masks = mosaics.masks.roll(-shift, dims=1)
+    found = [mask_share(maps[cell], masks[:, cell]).concentration for cell in range(4)]
+    return torch.stack(found, dim=1)
 
 
 def point(name: str, factor: str, count: int, seed: int, methods: Sequence[str]) -> list[dict]:
-    """One row a method, for the maps of ignored evidence and of the class."""
+    """One row a method: a tensor of mosaics for the word, for its map elsewhere, and the class."""
     model = load_classifier(name)
     sing = SING(model, "head", load_translator(name), load_concepts(load_encoder()))
     score: SINGScore = sing.score("ignored", FACTORS[factor])
     mosaics = sample_mosaics(count, seed, factor)
-    planted = card(name).planted
+    images, values, planted = mosaics.images, mosaics.values.T, card(name).planted
     about = {
         "classifier": name,
         "word of": factor,
         "planted": "unknown" if planted is None else "yes" if factor in planted else "no",
-        "at most": round(float(1.0 / mosaics.masks.mean()), 1),
+        "at most": round(float((1.0 / mosaics.masks.mean(dim=(2, 3))).mean()), 1),
     }
+    made = {"LayerEvidence": (LayerEvidence, {}), **methods_of(model)}
     rows = []
-    localized = LayerEvidence(score).attribute(mosaics.images)
-    every = torch.arange(count)
-    exact = concentrations(mosaics, lambda value: localized[every, value][:, None])
-    if "LayerEvidence" in methods:
-        rows.append({**about, "method": "LayerEvidence", "ignored": exact})
-    for method, (factory, options) in methods_of(model).items():
-        if method not in methods:
-            continue
-
-        of_score, of_class = factory(score), factory(model)
-        images = {"inputs": mosaics.images, **options}
-        class_maps = of_class.attribute(target=mosaics.shapes, **images)
-        ignored = concentrations(mosaics, partial(attributed, of_score, images))
-        class_ = concentrations(mosaics, lambda _, maps=class_maps: maps)
-        rows.append({**about, "method": method, "ignored": ignored, "class": class_})
+    for method in methods:
+        factory, options = made[method]
+        explain = factory(score).attribute
+        words = [explain(images, target=value, **options) for value in values]
+        maps = torch.stack([pixels(one, images) for one in words])
+        columns = {key: concentrations(mosaics, maps, shift) for key, shift in CELLS.items()}
+        if method != "LayerEvidence":  # which is of scores alone
+            of_class = factory(model).attribute(images, target=mosaics.shapes, **options)
+            every = pixels(of_class, images).expand(4, -1, -1, -1)
+            columns["class"] = concentrations(mosaics, every)
+        # a map without positive relevance points nowhere: such cells are in no column
+        common = torch.stack(list(columns.values())).isfinite().all(dim=0)
+        means = {key: one.where(common, torch.nan).nanmean(dim=1) for key, one in columns.items()}
+        rows.append({**about, "method": method, **means, "cells": int(common.sum())})
     return rows
 
 
@@ -126,11 +127,9 @@ def table_of(
 def _written(value: object) -> object:
     if not isinstance(value, Tensor):
         return value
-    pointing = value[value.isfinite()]  # a map without positive relevance points nowhere
-    result = bootstrap_mean(pointing)
+    result = bootstrap_mean(value[value.isfinite()])
     low, high = result.interval
-    left_out = f", {len(pointing)} of {len(value)}" * (len(pointing) < len(value))
-    return f"{result.value:.2f} [{low:.2f}, {high:.2f}{left_out}]"
+    return f"{result.value:.2f} [{low:.2f}, {high:.2f}]"
 
 
 METHODS = ("LayerEvidence", "Grad-CAM", "Occlusion", "IntegratedGradients")
