@@ -17,6 +17,7 @@ from captum_sing.head import resolve_layer
 from captum_sing.inputs import batch_of, in_batches
 from captum_sing.pooling import Pooling, find_pooling, recorded
 from captum_sing.score import SINGScore
+from captum_sing.targets import numbers_of
 from captum_sing.wrapping import unwrapped
 
 __all__ = ["LayerEvidence"]
@@ -122,7 +123,9 @@ class LayerEvidence(LayerAttribution):
         """
         score = self.forward_func
         count = batch_of(inputs, _WHERE)
-        chosen = _outputs(target, count, score.names)
+        chosen = None
+        if target is not None:
+            chosen = numbers_of(target, count, len(score.names), _WHERE, "output")
         cut = (inputs, additional_forward_args, chosen)
         few, extra, _ = next(in_batches(count, 1, _WHERE, *cut))
         pooling, head = self._pooling((*as_tuple(few), *as_tuple(extra)))
@@ -188,26 +191,3 @@ def _check_score(score: Any) -> None:
                 "Use a gradient method on this score, or make one of these kinds",
             )
         )
-
-
-def _outputs(
-    target: int | Sequence[int] | Tensor | None, count: int, names: Sequence[str]
-) -> Tensor | None:
-    """The output of each image, shape (B,); None for all."""
-    if target is None:
-        return None
-    try:
-        chosen = torch.as_tensor(target)
-    except (TypeError, ValueError, RuntimeError):
-        chosen = torch.empty(0)
-    remedy = "Pass score.target(word), or one of them an image"
-    if chosen.is_floating_point() or chosen.dtype == torch.bool:
-        constraint = "to be numbers of outputs"
-        raise SINGTypeError(expected(_WHERE, "target", constraint, repr(target), remedy))
-    if chosen.dim() > 1 or chosen.numel() not in (1, count):
-        constraint = f"one, or one for each of {count} images"
-        raise SINGValueError(expected(_WHERE, "target", constraint, tuple(chosen.shape), remedy))
-    if chosen.min() < 0 or chosen.max() >= len(names):
-        constraint = f"to be in [0, {len(names) - 1}]"
-        raise SINGValueError(expected(_WHERE, "target", constraint, chosen.tolist(), remedy))
-    return chosen.cpu().reshape(-1).expand(count)

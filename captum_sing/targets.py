@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -11,7 +12,66 @@ from torch import Tensor
 from captum_sing.errors import SINGTypeError, SINGValueError, expected
 from captum_sing.null_space import NullSpace
 
-__all__ = ["ImageSpaces", "SpaceOfWeights"]
+__all__ = ["ImageSpaces", "SpaceOfWeights", "numbers_of"]
+
+
+def numbers_of(target: Any, count: int, outputs: int, where: str, noun: str = "class") -> Tensor:
+    """A Captum target, one for all images or one each, as the number of each image.
+
+    Args:
+        target (int, sequence of int or Tensor): numbers of outputs.
+        count (int): B.
+        outputs (int): how many there are.
+        where (str), noun (str): for the error: who complains, and what an output is.
+
+    Returns:
+        Tensor: shape (B,), on the CPU.
+
+    Raises:
+        SINGTypeError, SINGValueError: no integers, another number of them, or none of the outputs.
+
+    Example::
+
+        >>> numbers_of(1, 3, 5, "here").tolist(), numbers_of([0, 1, 4], 3, 5, "here").tolist()
+        ([1, 1, 1], [0, 1, 4])
+    """
+    try:
+        numbers = torch.as_tensor(target)
+    except (TypeError, ValueError, RuntimeError):
+        numbers = torch.empty(0)  # no numbers at all
+    if numbers.is_floating_point() or numbers.is_complex() or numbers.dtype == torch.bool:
+        raise SINGTypeError(
+            expected(
+                where,
+                "target",
+                f"to be {noun} numbers",
+                numbers.dtype if numbers.numel() else repr(target),
+                "Pass integers",
+            )
+        )
+    if numbers.dim() > 1 or numbers.numel() not in (1, count):
+        raise SINGValueError(
+            expected(
+                where,
+                "target",
+                f"one {noun}, or one for each of {count} images",
+                f"shape {tuple(numbers.shape)}",
+                f"Name one {noun} an image",
+            )
+        )
+    numbers = numbers.cpu().reshape(-1).expand(count)
+    outside = numbers[(numbers < 0) | (numbers >= outputs)]
+    if len(outside):
+        raise SINGValueError(
+            expected(
+                where,
+                "target",
+                f"to be integers in [0, {outputs - 1}]",
+                int(outside[0]),
+                f"Name a {noun} that there is",
+            )
+        )
+    return numbers
 
 
 class SpaceOfWeights:
@@ -67,42 +127,7 @@ class ImageSpaces:
             count (int): B.
             rtol (float or None): as :meth:`NullSpace.from_weight`.
         """
-        try:
-            classes = torch.as_tensor(target)
-        except (TypeError, ValueError, RuntimeError):
-            classes = torch.empty(0)  # no numbers at all
-        if classes.is_floating_point() or classes.dtype == torch.bool:
-            raise SINGTypeError(
-                expected(
-                    "SING.attribute",
-                    "target",
-                    "to be class numbers",
-                    classes.dtype if classes.numel() else repr(target),
-                    "Pass integers",
-                )
-            )
-        if classes.dim() > 1 or classes.numel() not in (1, count):
-            raise SINGValueError(
-                expected(
-                    "SING.attribute",
-                    "target",
-                    f"one class, or one for each of {count} images",
-                    f"shape {tuple(classes.shape)}",
-                    "Name one class an image",
-                )
-            )
-        classes = classes.cpu().reshape(-1).expand(count)
-        outside = classes[(classes < 0) | (classes >= len(weight))]
-        if len(outside):
-            raise SINGValueError(
-                expected(
-                    "SING.attribute",
-                    "target",
-                    f"to be integers in [0, {len(weight) - 1}]",
-                    int(outside[0]),
-                    "Name a class of the head",
-                )
-            )
+        classes = numbers_of(target, count, len(weight), "SING.attribute")
         return cls(
             [
                 (

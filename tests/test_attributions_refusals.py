@@ -36,7 +36,7 @@ EARLY: dict[str, tuple[dict[str, Any], type[Exception], str]] = {
         {"kind": "hidden", "concept": "red"}, ValueError, "kind in .*got 'hidden'"
     ),
     "kind of no word": (
-        {"kind": "null_energy", "concept": "red"}, ValueError, "concepts None for 'null_energy'"
+        {"kind": "null_energy", "concept": "red"}, ValueError, "words None for 'null_energy'"
     ),
     "no method": ({"methods": {}}, TypeError, "methods to be a mapping.*got none"),
     "methods": ({"methods": [Saliency]}, TypeError, "methods to be a mapping.*got list"),
@@ -83,16 +83,16 @@ def test_before_any_model_runs(case: str) -> None:
 @pytest.mark.parametrize(
     ("target", "message"),
     [
-        (4, r"target from 0 to 3, got 4"),
-        ([0, 1, 2, 3, -1], r"target from 0 to 3, got \[0, 1, 2, 3, -1\]"),
-        ([0, 1], r"one for each of 5 images, got torch.int64 of \(2,\)"),
-        (1.0, "target to be a class, or one for each of 5 images, got 1.0"),
-        ("star", "target to be a class, or one for each of 5 images, got 'star'"),
-        (True, "target to be a class.*got True"),
+        (4, r"target to be integers in \[0, 3\], got 4"),
+        ([0, 1, 2, 3, -1], r"target to be integers in \[0, 3\], got -1"),
+        ([0, 1], r"one for each of 5 images, got shape \(2,\)"),
+        (1.0, "target to be class numbers, got torch.float32"),
+        ("star", "target to be class numbers, got 'star'"),
+        (True, "target to be class numbers, got torch.bool"),
     ],
 )
 def test_targets_before_any_method_runs(target: Any, message: str) -> None:
-    with pytest.raises(SINGValueError, match=message):
+    with pytest.raises(SINGError, match=message):
         compare_attributions(toy_sing(), IMAGES, target=target, methods={"S": Never})
 
 

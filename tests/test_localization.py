@@ -394,12 +394,12 @@ class TestRefusals:
     @pytest.mark.parametrize(
         ("target", "error", "message"),
         [
-            (5, SINGValueError, r"target to be in \[0, 4\], got 5. Pass score.target"),
-            (-1, SINGValueError, r"target to be in \[0, 4\], got -1"),
-            ([0, 1], SINGValueError, r"one, or one for each of 5 images, got \(2,\)"),
-            (torch.zeros(5, 1).long(), SINGValueError, "one, or one for each of 5 images"),
-            ("red", SINGTypeError, "target to be numbers of outputs, got 'red'"),
-            (1.0, SINGTypeError, "target to be numbers of outputs, got 1.0"),
+            (5, SINGValueError, r"target to be integers in \[0, 4\], got 5"),
+            (-1, SINGValueError, r"target to be integers in \[0, 4\], got -1"),
+            ([0, 1], SINGValueError, r"one output, or one for each of 5 images, got shape \(2,\)"),
+            (torch.zeros(5, 1).long(), SINGValueError, "one output, or one for each of 5 images"),
+            ("red", SINGTypeError, "target to be output numbers, got 'red'"),
+            (1.0, SINGTypeError, "target to be output numbers, got torch.float32"),
         ],
     )
     def test_targets_that_are_no_output(self, target: Any, error: Any, message: str) -> None:

@@ -35,7 +35,7 @@ from captum_sing.classifiers.images import load_image
 from captum_sing.demo import FACTORS, load_demo, sample_scenes
 from captum_sing.visualization import IGNORED, SEEN
 
-BRIGHT, SEED = 0.5, 10_000_021  # a gray image has no colour: the baseline of the path
+MIDDLE, SEED = 0.5, 10_000_021  # of the image's range: one level as the baseline of the path
 
 
 class Asked(NamedTuple):
@@ -69,14 +69,14 @@ def explain(asked: Asked, steps: int = 50) -> Figure:
     score, logits = sing.score("ignored", word), Logits(sing.forward_func)
     with torch.no_grad():
         target = int(logits(image).argmax())
-    gray = torch.full_like(image, float(image.min() + BRIGHT * (image.max() - image.min())))
+    flat = torch.full_like(image, float(image.min() + MIDDLE * (image.max() - image.min())))
     further = {"n_steps": steps, "internal_batch_size": 16}
     maps = {
         f"why {classes[target] if classes else f'class {target}'}": IntegratedGradients(
             logits
-        ).attribute(image, gray, target, **further),
+        ).attribute(image, flat, target, **further),
         f"where {word} is ignored": IntegratedGradients(score).attribute(
-            image, gray, score.target(word), **further
+            image, flat, score.target(word), **further
         ),
     }
     figure = Figure(figsize=(13, 3.4), layout="constrained")

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
 from captum_sing.attributions.removal import REMOVALS, Removal
 from captum_sing.errors import SINGNameError, SINGTypeError, SINGValueError, expected
 from captum_sing.inputs import batch_of, check_size
 from captum_sing.sing import SING
+from captum_sing.targets import numbers_of
 from captum_sing.visualization import pixels
 
 __all__ = [
@@ -184,30 +184,4 @@ def check_targets(target: Any, logits: Tensor) -> Tensor:
     count, classes = logits.shape
     if target is None:
         return logits.argmax(dim=1)
-    try:
-        given = torch.as_tensor(target)
-    except (TypeError, ValueError, RuntimeError):
-        given = torch.empty(0)
-    whole = not given.is_floating_point() and not given.is_complex() and given.dtype != torch.bool
-    if not whole or given.shape not in ((), (1,), (count,)):
-        actual = repr(target) if given.numel() < 2 else f"{given.dtype} of {tuple(given.shape)}"
-        raise SINGValueError(
-            expected(
-                _WHERE,
-                "target",
-                f"to be a class, or one for each of {count} images",
-                actual,
-                "Pass whole numbers, or None for the predicted class",
-            )
-        )
-    if not ((given >= 0) & (given < classes)).all():
-        raise SINGValueError(
-            expected(
-                _WHERE,
-                "target",
-                f"from 0 to {classes - 1}",
-                given.tolist(),
-                "Number the classes as the model's outputs",
-            )
-        )
-    return given.to(logits.device).expand(count)
+    return numbers_of(target, count, classes, _WHERE).to(logits.device)
