@@ -77,14 +77,15 @@ class SINGScore(nn.Module):
 
     Example::
 
-        >>> from captum.attr import Saliency
+        >>> from captum.attr import IntegratedGradients
         >>> from captum_sing import SING
         >>> from captum_sing.demo import load_demo
         >>> model, translator, concepts, images = load_demo("resnet/neck_color")
         >>> score = SING(model, "head", translator, concepts).score("ignored", ["red", "blue"])
         >>> score(images).shape
         torch.Size([8, 2])
-        >>> Saliency(score).attribute(images, target=score.target("blue")).shape
+        >>> blue = score.target("blue")
+        >>> IntegratedGradients(score).attribute(images, target=blue, n_steps=4).shape
         torch.Size([8, 3, 64, 64])
     """
 

@@ -125,6 +125,11 @@ class SING(LayerAttribution):
         """The name of the method, "SING"."""
         return "SING"
 
+    @property
+    def null_space(self) -> NullSpace | None:
+        """The one that was given; None for the exact one of the layer's weights as they are."""
+        return self._spaces.given
+
     @log_usage()
     def attribute(
         self,
@@ -168,7 +173,7 @@ class SING(LayerAttribution):
         count = batch_of(inputs, "SING.attribute")
         check_call(baselines, prompt, image_score, top_k)
         check_baselines(baselines, inputs, count, self.translator)
-        check_target(target, self._spaces.given)
+        check_target(target, self.null_space)
         check_size(internal_batch_size, "SING.attribute")
         text = None if prompt is None else self.concepts.embed(prompt, self.encoder)
         if text is not None:
@@ -189,7 +194,7 @@ class SING(LayerAttribution):
             )
 
         received, tied = read(inputs)
-        check_width(head, self.translator, self._spaces.given, received.shape[1])
+        check_width(head, self.translator, self.null_space, received.shape[1])
         features = received.flatten(1).to(device).double()
         in_sample = self.translator.knows(features)
         if isinstance(baselines, (Tensor, tuple)):
@@ -219,7 +224,7 @@ class SING(LayerAttribution):
             null_energy=removed.square().sum(dim=1) / about.square().sum(dim=1),
             in_sample=in_sample,
             change=change_of(baselines, prompt),
-            notes=notes_of(self._spaces.given, target, tied),
+            notes=notes_of(self.null_space, target, tied),
             top_k=top_k,
         )
         dtype = torch.promote_types(received.dtype, torch.float32)
@@ -309,7 +314,7 @@ class SING(LayerAttribution):
             kind,
             words=None if isinstance(concepts, ConceptBank) else concepts,
             baselines=baselines,
-            null_space=self._spaces.given,
+            null_space=self.null_space,
         )
 
     def _head(self, inputs: Any, additional_forward_args: Any) -> LinearHead:
@@ -321,13 +326,13 @@ class SING(LayerAttribution):
             example = (*as_tuple(few), *as_tuple(extra))
             self.layer = find_head(self.forward_func, example).module
         head = LinearHead.of(self.layer)
-        check_width(head, self.translator, self._spaces.given)
+        check_width(head, self.translator, self.null_space)
         return head
 
     def _null_spaces(self, head: LinearHead, target: Any, count: int) -> ImageSpaces:
         weight = head.weight(self.translator.feature_dim)
         if target is not None:
-            rtol = None if self._spaces.given is None else self._spaces.given.rtol
+            rtol = None if self.null_space is None else self.null_space.rtol
             return ImageSpaces.of_targets(weight, target, count, rtol)
         return ImageSpaces.same(self._spaces.of(weight), count)
 

@@ -35,10 +35,14 @@ from toys import (
 from captum_sing import SING, TranslatorFitter
 from captum_sing.attributions import AttributionComparison, compare_attributions
 from captum_sing.attributions.comparing import METHODS
-from captum_sing.attributions.results import ALIKE, REGIONS
+from captum_sing.attributions.numbers import regions_of
+from captum_sing.attributions.results import ALIKE, REGIONS, Maps
+from captum_sing.errors import SINGValueError
 from captum_sing.testing import ToyClassifier, ToyEncoder
 
 COUNT = len(IMAGES)
+SILENCES = ("silence", "rival_silence")
+YARDSTICK = "runner_up_rival_silence - target_rival_silence"
 
 
 def ranks(values: np.ndarray) -> np.ndarray:
@@ -155,20 +159,29 @@ class TestAgainstASlowOne:
             spread = sing.forward_func(FITTED).double().std(dim=0)
         for method, maps in comparison.maps.items():
             for i, row in enumerate(self.rows(comparison, method)):
-                for region, one in (("target", maps.target), ("concept", maps.concept)):
+                for region in ("target", "concept", "runner_up"):
+                    one = getattr(maps, region)
                     image = IMAGES[i].clone()
                     for pixel in largest(one[i], 0.2):
                         image[:, pixel // 8, pixel % 8] = 0.25
                     with torch.no_grad():
-                        logit = sing.forward_func(image[None])[0, row["target"]]
+                        after = sing.forward_func(image[None])[0]
+                        before = sing.forward_func(IMAGES[i][None])[0]
+                    logit, rival = after[row["target"]], row["runner_up"]
                     ignored = sing.attribute(image[None]).descriptions.ignored[0]
                     moved = (
                         (float(logit) - row["logit"]) / float(spread[row["target"]]),
                         float(ignored[WORDS.index(row["concept"])]) - row["score"],
                     )
-                    share = abs(moved[1]) / (abs(moved[0]) + abs(moved[1]))
                     found = [row[f"{region}_{n}"] for n in ("logit_change", "score_change")]
                     assert found == pytest.approx(moved, rel=1e-2, abs=1e-4)
+                    change = float(after[rival] - before[rival]) / float(spread[rival])
+                    assert row[f"{region}_rival_change"] == pytest.approx(
+                        change, rel=1e-2, abs=1e-4
+                    )
+                    share = abs(change) / (abs(moved[0]) + abs(change))
+                    assert row[f"{region}_rival_silence"] == pytest.approx(share, rel=2e-2)
+                    share = abs(moved[1]) / (abs(moved[0]) + abs(moved[1]))
                     assert row[f"{region}_silence"] == pytest.approx(share, rel=2e-2)
 
     def test_summary(self, comparison: AttributionComparison) -> None:
@@ -178,7 +191,8 @@ class TestAgainstASlowOne:
                 comparison.summary.loc[method],
             )
             columns = [*ALIKE, *(f"runner_up_{name}" for name in ALIKE)]
-            columns += [f"{r}_{c}" for r in REGIONS for c in ("logit_change", "score_change")]
+            changes = ("logit_change", "score_change", "rival_change")
+            columns += [f"{r}_{c}" for r in REGIONS for c in changes]
             for name in columns:
                 assert means.loc[name, "mean"] == pytest.approx(table[name].mean())
             for name in columns[6:]:
@@ -186,14 +200,15 @@ class TestAgainstASlowOne:
             for name in ALIKE:
                 difference = (table[name] - table[f"runner_up_{name}"]).mean()
                 assert means.loc[f"{name} - runner_up", "mean"] == pytest.approx(difference)
-            silence = {}
+            silence, rivals = {}, {}
             for region in REGIONS:
-                logit, score = (
-                    table[f"{region}_{c}"].abs().sum() for c in ("logit_change", "score_change")
-                )
-                silence[region] = score / (score + logit)
-                found = means.loc[f"{region}_silence", "mean"]
-                assert found == pytest.approx(silence[region])
+                logit, score, rival = (table[f"{region}_{c}"].abs().sum() for c in changes)
+                silence[region], rivals[region] = score / (score + logit), rival / (rival + logit)
+                found = [means.loc[f"{region}_{name}", "mean"] for name in SILENCES]
+                assert found == pytest.approx([silence[region], rivals[region]])
+            assert means.loc[YARDSTICK, "mean"] == pytest.approx(
+                rivals["runner_up"] - rivals["target"]
+            )
             assert means.loc["concept_silence - target_silence", "mean"] == pytest.approx(
                 silence["concept"] - silence["target"]
             )
@@ -390,7 +405,10 @@ class TestChoices:
         ("kind", "unit"), [("null_energy", "share"), ("attribute_score", "degrees")]
     )
     def test_scores_without_a_spread(self, kind: str, unit: str) -> None:
-        comparison = compare_attributions(toy_sing(), IMAGES, kind=kind, methods={"S": Saliency})
+        word = "red" if kind == "attribute_score" else None
+        comparison = compare_attributions(
+            toy_sing(), IMAGES, word, kind=kind, methods={"S": Saliency}
+        )
         table = comparison.table
         assert set(table["score_unit"]) == {unit} and table["target_silence"].isna().all()
         assert table["concept"].isna().all() == (kind == "null_energy")
@@ -488,3 +506,56 @@ class TestMapsOfNothing:
             comparison = compare_attributions(toy_sing(), images, removal=removal)
             assert comparison.table[[*ALIKE, "concept_silence"]].isna().all(axis=None)
         drawn(comparison.figure(0, "Saliency"))
+
+
+class TestRegions:
+    def test_places_are_other_places(self) -> None:
+        """As many pixels, in the same form, and nowhere the same set."""
+        maps = Maps(normal(6, 8, 8, seed=1), normal(6, 8, 8, seed=2), None)
+        regions = regions_of(maps, 0.1, 0)
+        for name in ("target", "concept"):
+            own, moved = regions[name], regions[f"{name}_moved"]
+            assert torch.equal(own.sum(dim=(1, 2)), moved.sum(dim=(1, 2)))
+            assert not (own == moved).flatten(1).all(dim=1).any()
+        assert not regions["runner_up"].any()  # a model of one class
+
+    def test_a_random_word_needs_no_name_and_an_attribute_score_does(self) -> None:
+        """The largest attribute score is the word that the ignored part points away from."""
+        for kind in ("attribute_score", "centred_attribute_score"):
+            with pytest.raises(SINGValueError, match=f"concept to be a word for '{kind}', which"):
+                compare_attributions(toy_sing(), IMAGES, kind=kind)
+
+
+class TestArguments:
+    def test_numbers_and_words_of_numpy(self) -> None:
+        words = ["red", "blue", "red", "big", "small"]
+        plain = compare_attributions(toy_sing(), IMAGES, words, methods={"S": Saliency})
+        numpy = compare_attributions(
+            toy_sing(),
+            IMAGES,
+            np.array(words),
+            methods={"S": Saliency},
+            top=np.float64(0.1),
+            seed=np.int64(0),
+        )
+        pd.testing.assert_frame_equal(plain.table, numpy.table)
+        assert len(numpy.figure(np.arange(2)).axes) == len(plain.figure([0, 1]).axes)
+
+    def test_in_inference_mode(self) -> None:
+        sing = toy_sing()
+        plain = compare_attributions(sing, IMAGES, "red", methods={"S": Saliency})
+        with torch.inference_mode():
+            inside = compare_attributions(sing, IMAGES.clone(), "red", methods={"S": Saliency})
+        assert torch.equal(plain.maps["S"].concept, inside.maps["S"].concept)
+
+    def test_the_size_of_a_batch_holds_within_a_method(self) -> None:
+        """Integrated gradients would send all steps of it at once."""
+        model = ToyClassifier().eval()
+        sizes: list[int] = []
+        model.register_forward_pre_hook(lambda _, args: sizes.append(len(args[0])))
+        methods = {"IG": IntegratedGradients}
+        options = {"IG": {"n_steps": 6}}
+        compare_attributions(
+            toy_sing(model), IMAGES, "red", None, methods, options=options, internal_batch_size=2
+        )
+        assert max(sizes) == 2

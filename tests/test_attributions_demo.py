@@ -51,8 +51,11 @@ def test_both_methods(name: str) -> None:
     comparison = compared(name, 100, 12, ("IG", "Grad-CAM"))
     print(comparison.summary.round(3).to_string())
     gains = comparison.summary.xs("concept_silence - target_silence", level="number")
-    assert gains.loc["IG", "low"] > 0.15 and gains.loc["Grad-CAM", "low"] > 0
+    assert gains.loc["IG", "low"] > 0.15
     assert gains.loc["IG", "low"] > gains.loc["Grad-CAM", "high"]
+    # which says nothing of what is ignored: another class's logit passes it no worse
+    rivals = "runner_up_rival_silence - target_rival_silence"
+    assert comparison.summary.loc[("IG", rivals), "low"] > 0.15
     means = comparison.summary.loc["IG"]
     assert means.loc["abs(concept_score_change) - moved", "low"] > 0.2
     # the logit is quieter than without the class's pixels, not silent: both are on the object

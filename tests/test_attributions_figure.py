@@ -11,7 +11,7 @@ import torch
 from captum.attr import IntegratedGradients, Saliency
 from matplotlib import pyplot
 from plot_world import assert_legible, drawn, words_of
-from toys import BANK, IMAGES, normal, toy_sing
+from toys import BANK, FITTED, IMAGES, normal, toy_sing
 
 from captum_sing import SING
 from captum_sing.attributions import AttributionComparison, compare_attributions
@@ -125,3 +125,18 @@ def test_refusals(comparison: AttributionComparison) -> None:
     with pytest.raises(SINGValueError, match=r"class_names for class \d, got 0 names"):
         comparison.figure(0, class_names=[])
     assert "image 4" in words_of(comparison.figure(-1))
+
+
+def test_long_names_are_cut_and_told_apart() -> None:
+    """A name of one long token keeps its beginning."""
+    figure = compared().figure(0, "IG", class_names=[f"LABEL_{i}_{'x' * 30}" for i in range(4)])
+    target = int(compared().table["target"][0])
+    titles = [axes.get_title() for axes in figure.axes]
+    assert any(f"class LABEL_{target}_xxx" in title and "…" in title for title in titles)
+
+
+def test_images_of_the_translator_claim_nothing() -> None:
+    comparison = compare_attributions(toy_sing(), FITTED[:2], methods={"S": Saliency})
+    said = [axes.get_xlabel() for axes in comparison.figure().axes]
+    assert sum("nothing is claimed" in text for text in said) == 2
+    assert (comparison.summary["note"] == "no held-out image").all()

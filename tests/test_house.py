@@ -68,7 +68,7 @@ ROOMS: dict[str, set[str] | None] = {
     "render": {"sing"},
     "visualization": {"render"},
     "attributions": {"visualization", "localization"},
-    "integrations": {"score"},
+    "integrations": {"attributions"},
     "report": {"visualization"},
     "demo": ALL_ABOVE,
     "classifiers": {"demo"},

@@ -16,6 +16,7 @@ import quantus  # not skipped where it is missing: the metrics are what is promi
 import torch
 from builders import redrawn
 from captum.attr import (
+    Attribution,
     IntegratedGradients,
     LayerAttribution,
     LayerGradCam,
@@ -218,14 +219,26 @@ REFUSED: dict[str, tuple[dict[str, Any], type[SINGError], str]] = {
     "no places": (
         {"method": "LayerGradCam", "layer": "head"},
         SINGValueError,
-        r"maps of shape \(5, channels, height, width\), got \(5, 1\)",
+        r"method to return 5 maps with the proportions of the images: .* got \(5, 1\)",
     ),
     "not of these images": (
         {"method": lambda model: SING(model, "head", toy_sing().translator, BANK)},
+        SINGTypeError,
+        "method to return one tensor, got SINGAttribution",
+    ),
+    "channels last": (
+        {"method": lambda model: Sideways(model)},
         SINGValueError,
-        r"maps of shape .* got \(5, 12\)",
+        r"proportions of the images: .* got \(5, 1, 8, 96\). Bring tokens",
     ),
 }
+
+
+class Sideways(Attribution):
+    """A layer's map with its channels last, as Swin's are."""
+
+    def attribute(self, inputs: Tensor, **_: Any) -> Tensor:
+        return inputs.new_ones(len(inputs), 1, 8, 96)
 
 
 @pytest.mark.parametrize("case", REFUSED)
@@ -266,7 +279,7 @@ class Painted(nn.Module):
 @pytest.mark.parametrize(
     ("picture", "message"),
     [
-        (torch.full((8, 8), torch.nan), "not all negative, as Quantus demands, got NaN"),
+        (torch.full((8, 8), torch.nan), "method to return finite numbers, got NaN or infinity"),
         (torch.zeros(8, 8), "got 0.0 at every pixel of every image. Choose another method"),
         (torch.ones(8, 8), "got 1.0 at every pixel of every image"),
         (-torch.rand(8, 8) - 0.1, 'got negative values alone. Pass sign="absolute_value"'),

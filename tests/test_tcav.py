@@ -146,8 +146,13 @@ def test_no_file_is_left(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     of_tail()
-    with pytest.raises(IndexError):
-        of_tail(target=99)
+
+    def stopped(self: CAVClassifier) -> Tensor:
+        raise InterruptedError
+
+    monkeypatch.setattr(CAVClassifier, "weights", stopped)
+    with pytest.raises(InterruptedError):
+        of_tail()
     assert not list(tmp_path.iterdir())
 
 
@@ -238,6 +243,10 @@ def test_no_test_where_neither_varies() -> None:
         ({"random_images": OTHERS * torch.nan}, SINGValueError, "random_images finite"),
         ({"inputs": STARS[:0]}, SINGValueError, "inputs with one image or more"),
         ({"internal_batch_size": 0}, SINGValueError, "internal_batch_size of at least 1"),
+        ({"target": 8}, SINGValueError, r"target to be integers in \[0, 7\], got 8"),
+        ({"target": -1}, SINGValueError, r"target to be integers in \[0, 7\], got -1"),
+        ({"target": "star"}, SINGTypeError, "target to be class numbers, got 'star'"),
+        ({"runs": 2.0}, SINGValueError, r"runs of at least 2, got 2\.0"),
         (
             {"sing": SING(lambda x: TAIL(x), TAIL.head, DEMO.translator, DEMO.concepts)},
             SINGTypeError,

@@ -10,6 +10,7 @@ import argparse
 from collections.abc import Iterable, Sequence
 
 import pandas as pd
+import tabulate  # noqa: F401  prints tables; pip install 'captum-sing[quantus]'
 import torch
 
 from captum_sing import SING

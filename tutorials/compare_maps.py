@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 
 import pandas as pd
+import tabulate  # noqa: F401  prints tables; pip install 'captum-sing[quantus]'
 from captum.attr import IntegratedGradients, LayerGradCam
 
 from captum_sing import SING, compare_attributions
@@ -28,11 +29,16 @@ NUMBERS = (
     "abs(target_score_change)",
     "abs(concept_logit_change)",
     "abs(concept_score_change)",
+    "abs(runner_up_logit_change)",
+    "abs(runner_up_score_change)",
     "abs(concept_moved_logit_change)",
     "abs(concept_moved_score_change)",
     "target_silence",
     "concept_silence",
+    "concept_moved_silence",
+    "runner_up_silence",
     "concept_silence - target_silence",
+    "runner_up_rival_silence - target_rival_silence",
 )
 SEED = 10_000_500
 
@@ -64,6 +70,8 @@ def main() -> None:
     parser.add_argument("--images", type=int, default=200)
     parser.add_argument("--steps", type=int, default=20, help="of the integral")
     options = parser.parse_args()
+    if options.images < 2:
+        parser.error("--images: an interval wants at least 2, a good one 30")
     with one_thread():
         tables = [summary_of(name, options.images, options.steps) for name in CLASSIFIERS]
     print(pd.concat(tables, axis=1).to_markdown())

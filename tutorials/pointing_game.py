@@ -13,6 +13,7 @@ import argparse
 from collections.abc import Callable, Sequence
 
 import pandas as pd
+import tabulate  # noqa: F401  prints tables; pip install 'captum-sing[quantus]'
 import torch
 from captum.attr import Attribution, IntegratedGradients, LayerGradCam, Occlusion
 from torch import Tensor, nn
@@ -141,6 +142,8 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=7)
     parser.add_argument("--methods", nargs="+", choices=METHODS, default=METHODS)
     options = parser.parse_args()
+    if options.count < 2:
+        parser.error("--count: an interval wants at least 2, a good one 30")
     with one_thread():
         table = table_of(CASES, options.count, options.seed, options.methods)
     print(table.to_markdown(index=False))

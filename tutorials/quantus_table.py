@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
-import quantus
+import quantus  # pip install 'captum-sing[quantus]'
 import torch
 from torch import nn
 
@@ -205,6 +205,7 @@ def with_verdicts(table: pd.DataFrame) -> pd.DataFrame:
     highest = np.maximum(last.high.to_numpy(), absolute.high.to_numpy())
     verdicts = last.assign(metric="sanity check", mean=np.nan, low=np.nan, high=np.nan)
     verdicts["verdict"] = np.where(highest < FAILS_FROM, "changes", "FAILS")
+    verdicts.loc[np.isnan(highest), "verdict"] = "undefined"  # of constant maps
     return pd.concat([table, verdicts], ignore_index=True)
 
 

@@ -6,7 +6,15 @@ much of a map lies in a known place.
 """
 
 from captum_sing.attributions.comparing import compare_attributions
+from captum_sing.attributions.maps import Logits
 from captum_sing.attributions.pointing import MaskShare, mask_share
 from captum_sing.attributions.results import AttributionComparison, Maps
 
-__all__ = ["AttributionComparison", "Maps", "MaskShare", "compare_attributions", "mask_share"]
+__all__ = [
+    "AttributionComparison",
+    "Logits",
+    "Maps",
+    "MaskShare",
+    "compare_attributions",
+    "mask_share",
+]

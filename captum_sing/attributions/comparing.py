@@ -10,7 +10,7 @@ from captum.attr import IntegratedGradients, Saliency
 from torch import Tensor
 from tqdm import tqdm
 
-from captum_sing.attributions.asking import (
+from captum_sing.attributions.checks import (
     Methods,
     check_asked,
     check_images,
@@ -37,6 +37,7 @@ METHODS: Methods = {"IntegratedGradients": IntegratedGradients, "Saliency": Sali
 """What is compared unless methods are named."""
 
 
+@torch.inference_mode(False)  # which gradients cannot leave
 def compare_attributions(
     sing: SING,
     inputs: Tensor,
@@ -60,8 +61,9 @@ def compare_attributions(
     (:class:`~captum_sing.SINGScore`), and of the class with the next highest logit. Two maps by one
     method of one image are much alike whatever they explain, so class against runner-up is the
     yardstick for class against word. Then each map's top pixels are replaced, and the model says
-    what becomes of the logit and of the score: *logit-silence*. The control is the same set of
-    pixels at a random place (:func:`~captum_sing.attributions.removal.elsewhere`).
+    what becomes of the logit and of the score: *logit-silence*. Its controls are the same set of
+    pixels at a random place (:func:`~captum_sing.attributions.removal.elsewhere`), and the
+    runner-up's logit in the score's place: pixels picked for *any* output move that output most.
 
     What the numbers do not show: a method that smears every map alike finds agreement, whatever
     the model does; removed pixels make an image that the model was never trained on, and both logit
@@ -72,8 +74,10 @@ def compare_attributions(
         sing (SING): of the classifier.
         inputs (Tensor): images, shape (B, C, H, W).
         concept (str or sequence of str, optional): the word, for all images or each. Default: each
-            image's own word of highest score. It is chosen by the same image, so its score is
-            high; the places are not chosen.
+            image's own word of highest score, where a kind has one. Chosen as the highest, it falls
+            whatever is removed: changes and silences of such words are too large, and only the
+            maps are to be looked at. Attribute scores are negative for what is ignored, and want a
+            word.
         target (int, sequence of int or Tensor, optional): the class. Default: the predicted one
         methods (mapping of str to callable, optional): name -> what makes an attribution of a
             module: a class such as ``Saliency``, or
@@ -81,8 +85,8 @@ def compare_attributions(
         kind (str, optional): of :data:`captum_sing.score.KINDS`. Default: ``"ignored"``
         pictures (sequence, optional): what to draw instead of the inputs, B of them; see
             :data:`~captum_sing.visualization.Picture`.
-        top (float, optional): the share of pixels, those of largest signed relevance, that are
-            compared and removed. Default: 0.1
+        top (float, optional): the share of pixels, those of largest signed relevance (which raise
+            the logit or score most), that are compared and removed. Default: 0.1
         removal (str or callable, optional): what they are replaced by: ``"blur"``, ``"inpaint"``
             (see :mod:`captum_sing.attributions.removal`), or a function of images (B, C, H, W) and
             boolean masks (B, H, W) that returns images. Default: ``"blur"``
@@ -90,9 +94,11 @@ def compare_attributions(
         options (mapping, optional): name of a method -> further arguments of its ``attribute``,
             such as ``{"IntegratedGradients": {"n_steps": 20}}``; tensors as long as the batch are
             cut with it.
-        internal_batch_size (int, optional): images that go through a method at once. Default: all
+        internal_batch_size (int, optional): images that go through a method at once, and Captum's
+            argument of that name where the method has it. Default: all
         seed (int, optional): of ties, of places, and of methods that draw numbers: the three maps
-            of an image are made with the same ones. Default: 0
+            of an image are made with the same ones, which depend on the part that the image is in.
+            Default: 0
         show_progress (bool, optional): a progress bar. Default: False
 
     Returns:
@@ -136,9 +142,13 @@ def compare_attributions(
         name: (_made(name, factory, run.classifier), _made(name, factory, score))
         for name, factory in methods.items()
     }
-    logits_before, score_before = run.picked(score, inputs, targets, outputs)
+    before = run.picked(score, inputs, targets, outputs, runners_up)
     features = run.features(score).flatten(1)
     spreads, unit = logit_unit(score, features, logits, targets)
+    rivals = targets if runners_up is None else runners_up
+    units = torch.stack(
+        [spreads, torch.ones_like(spreads), logit_unit(score, features, logits, rivals)[0]]
+    )
     comparable = {unit, score_unit(score)} <= set(SPREADS)
     facts = {
         "image": range(count),
@@ -146,8 +156,8 @@ def compare_attributions(
         "runner_up": [None] * count if runners_up is None else runners_up.tolist(),
         "concept": [None] * count if words is None else words,
         "in_sample": sing.translator.knows(features).tolist(),
-        "logit": logits_before.tolist(),
-        "score": score_before.tolist(),
+        "logit": before[0].tolist(),
+        "score": before[1].tolist(),
         "logit_unit": unit,
         "score_unit": score_unit(score),
     }
@@ -168,9 +178,9 @@ def compare_attributions(
             numbers = alike(maps[name], regions)
             for region in REGIONS:
                 removed = run.removed(replace, regions[region])
-                logit, own = run.picked(score, removed, targets, outputs)
-                moved = (logit - logits_before) / spreads, own - score_before
-                numbers |= changes(region, regions[region], *moved, comparable)
+                after = run.picked(score, removed, targets, outputs, runners_up)
+                logit, own, rival = (after - before) / units
+                numbers |= changes(region, regions[region], logit, own, rival, comparable)
             columns[name] = {**facts, **{key: value.tolist() for key, value in numbers.items()}}
     table = pd.concat([pd.DataFrame({"method": name, **rows}) for name, rows in columns.items()])
     return AttributionComparison(

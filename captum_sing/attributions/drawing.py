@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from textwrap import fill, shorten
+from textwrap import fill
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -24,7 +24,7 @@ __all__ = ["draw"]
 _WHERE = "AttributionComparison.figure"
 _SHOWN = 4  # images, unless some are named
 _CELL = 2.5  # inches of a map
-_NAME = 20  # letters of a class
+_NAME = 20  # letters of a class or word
 _LETTERS = 38  # of a line below it
 _CLIPPED = 0.99  # of the pixels are within the scale
 _COLORS = "RdBu_r"
@@ -64,7 +64,7 @@ def _rows(
     """The rows of the table that are drawn."""
     count, table = len(comparison.inputs), comparison.table
     chosen = range(min(count, _SHOWN)) if images is None else images
-    chosen = [chosen] if isinstance(chosen, int) else list(chosen)
+    chosen = np.atleast_1d(np.asarray(chosen)).tolist()
     if not chosen or not all(isinstance(i, int) and -count <= i < count for i in chosen):
         raise SINGValueError(
             expected(_WHERE, "images", f"from 0 to {count - 1}", chosen, "Name one or more")
@@ -111,12 +111,12 @@ def _row(
         _maps(figure, axes[2:], [of_word], _LONG.get(row["score_unit"], "of the score"))
     word = row["concept"] or ""
     name = row["target"] if class_names is None else class_names[row["target"]]
-    name = shorten(str(name), _NAME, placeholder="…")
+    name = _short(str(name))
     score = f"{written(row['score'])}{_SHORT[row['score_unit']]}"
     titles = (
         f"{row['method']}, image {image}",
         f"class {name}: logit {written(row['logit'], 1)}",
-        f"{comparison.kind.replace('_', ' ')} {word}".strip() + f": {score}",
+        f"{comparison.kind.replace('_', ' ')} {_short(word)}".strip() + f": {score}",
     )
     below = (
         _alike(row),
@@ -166,8 +166,14 @@ def _shown(figure: Figure, axes: Axes, values: Any, method: str) -> None:
     axes.spines[:].set_color("0.8")
 
 
+def _short(name: str) -> str:
+    return name if len(name) <= _NAME else f"{name[: _NAME - 1]}…"
+
+
 def _alike(row: Any) -> str:
-    """How alike the two maps are, and class and runner-up."""
+    """How alike the two maps are, and class and runner-up; or that nothing is claimed."""
+    if row["in_sample"]:
+        return "the translator was fitted on\nthis image: nothing is claimed"
     return "\n".join(
         f"{said}: {written(row[name])} ({written(row[f'runner_up_{name}'])})"
         for name, said in zip(ALIKE, _SAID, strict=True)
@@ -179,7 +185,7 @@ def _removed(row: Any, region: str, comparison: AttributionComparison) -> str:
     logit, score = (row[f"{region}_{change}"] for change in ("logit_change", "score_change"))
     if not np.isfinite(score):
         return "it has no top pixels"
-    of_score = f"{row['concept'] or 'score'} {written(score, sign='+')}"
+    of_score = f"{_short(row['concept'] or 'score')} {written(score, sign='+')}"
     return (
         f"without its top {comparison.top:.0%}:\n"
         f"logit {written(logit, sign='+')}{_SHORT[row['logit_unit']]}\n"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
@@ -15,7 +16,7 @@ from captum_sing.errors import SINGTypeError, SINGValueError, expected
 from captum_sing.forward_pass import evaluating, logits_of, refusals
 from captum_sing.wrapping import unwrapped
 
-__all__ = ["Logits", "map_of", "to_map"]
+__all__ = ["Logits", "map_of", "takes", "to_map"]
 
 _WHERE = "compare_attributions"
 
@@ -67,21 +68,31 @@ def map_of(
         Tensor: see :func:`to_map`.
     """
     further = dict(options) if extra is None else {"additional_forward_args": extra, **options}
-    asked = inputs.detach().clone().requires_grad_()  # some methods warn that they ask for it
     with _numbers_of(seed, inputs.device):
+        asked = inputs.detach().clone().requires_grad_()  # some methods warn that they ask for it
         found = attribution.attribute(asked, target=target, **further)
-    return to_map(name, found, inputs)
+    return to_map(f"methods[{name!r}]", found, inputs)
 
 
-def to_map(name: str, found: Any, inputs: Tensor) -> Tensor:
+def takes(function: Callable[..., Any], name: str, *, or_any: bool = False) -> bool:
+    """Whether a function has an argument of that name, or takes any."""
+    parameters = inspect.signature(function).parameters
+    catches = any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters.values())
+    return name in parameters or (or_any and catches)
+
+
+def to_map(
+    argument: str, found: Any, inputs: Tensor, where: str = _WHERE, mode: str = "bilinear"
+) -> Tensor:
     """The sum over channels, brought to the images' size.
 
     A layer's map is interpolated linearly, so it keeps its values and not its sum.
 
     Args:
-        name (str): of the method.
+        argument (str), where (str): for the error: which method, and who complains.
         found: what ``attribute`` returned: a tensor (B, C, h, w) or (B, H, W), or a tuple of one.
         inputs (Tensor): shape (B, C, H, W).
+        mode (str, optional): of interpolation. Default: ``"bilinear"``
 
     Returns:
         Tensor: signed, shape (B, H, W), float32 or better, on the CPU.
@@ -92,12 +103,11 @@ def to_map(name: str, found: Any, inputs: Tensor) -> Tensor:
     """
     if isinstance(found, tuple) and len(found) == 1:
         found = found[0]
-    where = f"methods[{name!r}]"
     if not isinstance(found, Tensor):
         raise SINGTypeError(
             expected(
-                _WHERE,
                 where,
+                argument,
                 "to return one tensor",
                 type(found).__name__,
                 "Leave out what it returns besides, such as return_convergence_delta",
@@ -107,8 +117,8 @@ def to_map(name: str, found: Any, inputs: Tensor) -> Tensor:
     if len(found) != count or not _like_images(tuple(found.shape[1:]), size):
         raise SINGValueError(
             expected(
-                _WHERE,
                 where,
+                argument,
                 f"to return {count} maps with the proportions of the images: (C, h, w)",
                 tuple(found.shape),
                 "Bring tokens (B, T, D) and maps with channels last into the order (B, D, h, w) "
@@ -121,8 +131,8 @@ def to_map(name: str, found: Any, inputs: Tensor) -> Tensor:
         bad = int((~found.isfinite()).flatten(1).any(dim=1).sum())
         raise SINGValueError(
             expected(
-                _WHERE,
                 where,
+                argument,
                 "to return finite numbers",
                 f"NaN or infinity for {bad} of {count} images",
                 "Look at this method's options, or at the model's precision",
@@ -130,7 +140,7 @@ def to_map(name: str, found: Any, inputs: Tensor) -> Tensor:
         )
     maps = found.sum(dim=1, keepdim=True) if found.dim() == 4 else found.unsqueeze(1)
     if tuple(maps.shape[-2:]) != size:
-        maps = LayerAttribution.interpolate(maps, size, "bilinear")
+        maps = LayerAttribution.interpolate(maps, size, mode)
     return maps.squeeze(1)
 
 

@@ -52,23 +52,27 @@ def _numbers(table: DataFrame) -> dict[str, list[_Ratio]]:
         numbers[name] = [(table[name], None)]
     for name, other in beside.items():
         numbers[f"{name} - runner_up"] = [(table[name], None), (table[other], None)]
-    changes = ("logit_change", "score_change")
+    changes = ("logit_change", "score_change", "rival_change")
     sizes = {f"{r}_{c}": table[f"{r}_{c}"].abs() for r in REGIONS for c in changes}
     silences: dict[str, _Ratio] = {}
+    rivals: dict[str, _Ratio] = {}
     for region in REGIONS:
         for change in changes:
             name = f"{region}_{change}"
             numbers[name] = [(table[name], None)]
             numbers[f"abs({name})"] = [(sizes[name], None)]
-        logit, score = (sizes[f"{region}_{change}"] for change in changes)
-        known = table[f"{region}_silence"].notna() | (logit + score == 0)
-        silences[region] = score.where(known), logit + score
-        numbers[f"{region}_silence"] = [silences[region]]
+        logit, score, rival = (sizes[f"{region}_{change}"] for change in changes)
+        for name, other, found in (("silence", score, silences), ("rival_silence", rival, rivals)):
+            known = table[f"{region}_{name}"].notna() | (logit + other == 0)
+            found[region] = other.where(known), logit + other
+            numbers[f"{region}_{name}"] = [found[region]]
     for region in ("target", "concept"):
-        for change in changes:
+        for change in changes[:2]:
             pair = sizes[f"{region}_{change}"], sizes[f"{region}_moved_{change}"]
             numbers[f"abs({region}_{change}) - moved"] = [(size, None) for size in pair]
     numbers["concept_silence - target_silence"] = [silences["concept"], silences["target"]]
+    yardstick = "runner_up_rival_silence - target_rival_silence"
+    numbers[yardstick] = [rivals["runner_up"], rivals["target"]]
     return numbers
 
 
@@ -82,7 +86,13 @@ def _mean(ratios: list[_Ratio], seed: int) -> dict[str, Any]:
     whole = torch.stack([*columns, *per]).isfinite().all(dim=0)
     count, nothing = int(whole.sum()), float("nan")
     if not count:
-        return {"mean": nothing, "low": nothing, "high": nothing, "n": 0, "note": "no image"}
+        return {
+            "mean": nothing,
+            "low": nothing,
+            "high": nothing,
+            "n": 0,
+            "note": "no held-out image",
+        }
     values, below = ([column[whole] for column in part] for part in (columns, per))
     average = bootstrap_mean if len(ratios) == 1 else paired_difference
     result = average(*values, *below, seed=seed)

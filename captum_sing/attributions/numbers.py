@@ -25,6 +25,8 @@ def regions_of(maps: Maps, top: float, seed: int) -> dict[str, Tensor]:
         for name, one in maps._asdict().items()
         if one is not None
     }
+    if "runner_up" not in tops:
+        tops["runner_up"] = torch.zeros_like(tops["target"])
     moved = {f"{name}_moved": elsewhere(tops[name], generators) for name in ("target", "concept")}
     return tops | moved
 
@@ -48,21 +50,24 @@ def alike(maps: Maps, regions: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 
 def changes(
-    region: str, masks: Tensor, logit: Tensor, score: Tensor, comparable: bool
+    region: str, masks: Tensor, logit: Tensor, score: Tensor, rival: Tensor, comparable: bool
 ) -> dict[str, Tensor]:
-    """What became of both when a region's pixels went, and which share of it was the score's.
+    """What became of all three when a region's pixels went, and which share was not the logit's.
 
     Args:
         region (str): begins the numbers' names.
         masks (Tensor): its pixels, shape (B, H, W); NaN for an image that has none.
-        logit, score (Tensor): after minus before, shape (B,).
-        comparable (bool): whether both are in standard deviations of the reference images.
+        logit, score, rival (Tensor): of class, score and runner-up, after minus before, (B,).
+        comparable (bool): whether all are in standard deviations of the reference images.
     """
     given = masks.flatten(1).any(dim=1)
-    logit, score = (change.where(given, torch.nan) for change in (logit, score))
-    share = score.abs() / (score.abs() + logit.abs())
+    logit, score, rival = (change.where(given, torch.nan) for change in (logit, score, rival))
+    silence, of_rival = (other.abs() / (other.abs() + logit.abs()) for other in (score, rival))
+    unknown = 1.0 if comparable else torch.nan
     return {
         f"{region}_logit_change": logit,
         f"{region}_score_change": score,
-        f"{region}_silence": share if comparable else share * torch.nan,
+        f"{region}_rival_change": rival,
+        f"{region}_silence": silence * unknown,
+        f"{region}_rival_silence": of_rival * unknown,
     }

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from captum_sing.attributions.maps import Logits, map_of
+from captum_sing.attributions.maps import Logits, map_of, takes
 from captum_sing.attributions.removal import Removal, remove_pixels
 from captum_sing.forward_pass import as_tuple
 from captum_sing.hooks import read_features
@@ -49,9 +49,9 @@ class Passes:
         """The score of these words alone, or of each image's word of highest score."""
         if words is None:
             score = self.sing.score(kind)
-            outputs = self.outputs(score, self.inputs)
             if score.names == (kind,):  # of no word
                 return score, None
+            outputs = self.outputs(score, self.inputs)
             words = [score.names[best] for best in outputs.argmax(dim=1).tolist()]
         return self.sing.score(kind, sorted(set(words))), words
 
@@ -70,20 +70,33 @@ class Passes:
         for images, extra, target, given in self._parts(self.inputs, self.extra, targets, values):
             further = dict(zip(keys, given, strict=True))
             part = target.to(images.device)
+            if self.size and takes(attribution.attribute, "internal_batch_size"):
+                further = {"internal_batch_size": self.size, **further}
             found.append(map_of(name, attribution, images, part, extra, further, seed))
             bar.update()
         return torch.cat(found)
 
     def picked(
-        self, score: SINGScore, images: Tensor, targets: Tensor, outputs: Tensor
-    ) -> tuple[Tensor, Tensor]:
-        """Each image's class logit, and the score of its word, (B,) each."""
+        self,
+        score: SINGScore,
+        images: Tensor,
+        targets: Tensor,
+        outputs: Tensor,
+        runners_up: Tensor | None,
+    ) -> Tensor:
+        """Each image's class logit, the score of its word, and the runner-up's logit, (3, B)."""
         logits, scores = self.outputs(self.classifier, images), self.outputs(score, images)
         picked = [
             of_all.gather(1, chosen.unsqueeze(1)).squeeze(1)
-            for of_all, chosen in ((logits, targets), (scores, outputs))
+            for of_all, chosen in (
+                (logits, targets),
+                (scores, outputs),
+                (logits, targets if runners_up is None else runners_up),
+            )
         ]
-        return picked[0], picked[1]
+        if runners_up is None:  # a model of one class
+            picked[2] = picked[2] * torch.nan
+        return torch.stack(picked)
 
     def removed(self, replace: Removal, masks: Tensor) -> Tensor:
         """The images without these pixels."""

@@ -41,7 +41,9 @@ def blur(images: Tensor, masks: Tensor) -> Tensor:
     deviation = min(height, width) / _SOFT
     reach = max(1, round(_WIDE * deviation))
     kernel = [2 * min(reach, side - 1) + 1 for side in (width, height)]
-    blurred = gaussian_blur(images.float(), kernel, [deviation, deviation])
+    blurred = images.float()
+    for sides in ([kernel[0], 1], [1, kernel[1]]):  # torchvision would convolve with the square
+        blurred = gaussian_blur(blurred, sides, [deviation, deviation])
     return torch.where(masks.unsqueeze(1).to(images.device), blurred.to(images), images)
 
 

@@ -17,8 +17,9 @@ if TYPE_CHECKING:
 
 __all__ = ["ALIKE", "REGIONS", "AttributionComparison", "Maps"]
 
-REGIONS = ("target", "concept", "target_moved", "concept_moved")
-"""Whose pixels are removed: the class map's, the word's, and both at a random place."""
+REGIONS = ("target", "concept", "runner_up", "target_moved", "concept_moved")
+"""Whose pixels are removed: the class map's, the word's, the runner-up's, and the first two at a
+random place."""
 
 ALIKE = ("magnitude_correlation", "signed_correlation", "overlap")
 """How alike two maps are."""
@@ -51,10 +52,12 @@ class AttributionComparison:
             - ``magnitude_correlation``, ``signed_correlation``: Spearman's, class map against word
               map; ``overlap``: the share of the top pixels that both have
             - ``runner_up_magnitude_correlation`` and so on: class map against the runner-up's
-            - for each of :data:`REGIONS`, ``..._logit_change`` and ``..._score_change``: after
-              minus before those pixels were removed, in ``logit_unit`` and ``score_unit``;
-              ``..._silence``: the score's share of both changes' sizes, 1 where only the score
-              moved and 0 where only the logit did; NaN where the units are not alike
+            - for each of :data:`REGIONS`, ``..._logit_change``, ``..._score_change`` and
+              ``..._rival_change`` (the runner-up's logit): after minus before those pixels were
+              removed, in ``logit_unit`` and ``score_unit``; ``..._silence``: the score's share of
+              its and the logit's changes' sizes, 1 where only the score moved and 0 where only the
+              logit did; ``..._rival_silence``: the same with the runner-up's logit in the score's
+              place; NaN where the units are not alike
         inputs (Tensor): the images.
         pictures (sequence or None): what is drawn in their place.
         spreads (Tensor): the standard deviation of each image's class logit over the reference
@@ -80,8 +83,11 @@ class AttributionComparison:
         both signs cancel; and differences within an image: ``... - runner_up``, how much more the
         class's map is like the word's than like the runner-up's, ``... - moved``, how much more
         removed pixels change than as many elsewhere, and how much more silent the logit is when the
-        word's pixels go than when the class's do. A silence is the ratio of mean sizes, so that
-        images on which nothing moves have no say; that of moved pixels is one of small numbers.
+        word's pixels go than when the class's do. The pixels of any output move that output most,
+        so the last says nothing by itself: its yardstick is ``runner_up_rival_silence -
+        target_rival_silence``, the same of the runner-up's logit. A silence is the ratio of mean
+        sizes, so that images on which nothing moves have no say; that of moved pixels is one of
+        small numbers, and all are larger where the translator fits better.
 
         Columns ``mean``, ``low``, ``high``, ``n``; ``chance``: of maps that have nothing to do with
         each other, NaN where that says nothing; ``note``: what an interval is not good for. There

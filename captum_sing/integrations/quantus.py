@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import captum.attr
 import numpy as np
 import torch
-from captum.attr import Attribution, LayerAttribution
+from captum.attr import Attribution
 from torch import Tensor, nn
 from tqdm import tqdm
 
+from captum_sing.attributions.maps import takes, to_map
 from captum_sing.errors import SINGNameError, SINGTypeError, SINGValueError, expected
 from captum_sing.forward_pass import evaluating
 from captum_sing.head import resolve_layer
@@ -64,8 +64,9 @@ def explain(
     are NaN.
 
     Args:
-        model (nn.Module): a :class:`~captum_sing.score.SINGScore` or a classifier. It runs where
-            it is, in its own precision and in evaluation mode, and is left as it was.
+        model (nn.Module): a :class:`~captum_sing.score.SINGScore`, or a classifier that returns its
+            logits as one tensor, as Quantus wants it too. It runs where it is, in its own precision
+            and in evaluation mode, and is left as it was.
         inputs (array or Tensor): shape (B, C, H, W).
         targets (array or Tensor of int, int or None): words' numbers (``score.target(word)``), or
             classes; shape (B,), or one for all.
@@ -117,14 +118,14 @@ def explain(
     total = -(-len(images) // (internal_batch_size or len(images)))
     for part, target, *values in tqdm(batches, _WHERE, total, disable=not show_progress):
         options = dict(zip(further, values, strict=True))
-        if _takes(attribution.attribute, "target", or_any=True):
+        if takes(attribution.attribute, "target", or_any=True):
             options["target"] = target if target is None else target.to(weight.device)
-        if internal_batch_size and _takes(attribution.attribute, "internal_batch_size"):
+        if internal_batch_size and takes(attribution.attribute, "internal_batch_size"):
             options["internal_batch_size"] = internal_batch_size
         with evaluating(model), torch.inference_mode(False):  # which turns gradients on
             found = attribution.attribute(part.clone().requires_grad_(), **options)
-        maps.append(_maps(found, part, interpolate_mode))
-    return _accepted(SIGNS[sign](torch.cat(maps)))
+        maps.append(to_map("method", found, part, _WHERE, interpolate_mode).float())
+    return _accepted(SIGNS[sign](torch.cat(maps)).unsqueeze(1))
 
 
 def _attribution(model: nn.Module, method: Any, layer: Any) -> Attribution:
@@ -151,7 +152,7 @@ def _attribution(model: nn.Module, method: Any, layer: Any) -> Attribution:
                 "Pass IntegratedGradients, not one made with a model: Quantus randomises copies",
             )
         )
-    if _takes(method, "layer") != (layer is not None):
+    if takes(method, "layer") != (layer is not None):
         wants = "None" if layer is not None else "to be named"
         actual = "None" if layer is None else repr(layer)
         remedy = "Pass its dotted name in the model" if layer is None else "Leave it out"
@@ -242,43 +243,16 @@ def _placed(value: Any, weight: Tensor) -> Any:
     return value.to(weight.device, weight.dtype if value.is_floating_point() else value.dtype)
 
 
-def _takes(function: Callable[..., Any], name: str, *, or_any: bool = False) -> bool:
-    parameters = inspect.signature(function).parameters
-    catches = any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters.values())
-    return name in parameters or (or_any and catches)
-
-
-def _maps(found: Any, images: Tensor, mode: str) -> Tensor:
-    """One map an image, at its resolution, shape (B, 1, H, W)."""
-    found = found[0] if isinstance(found, tuple) else found
-    if found.dim() != 4 or len(found) != len(images):
-        raise SINGValueError(
-            expected(
-                _WHERE,
-                "method",
-                f"to give maps of shape ({len(images)}, channels, height, width)",
-                tuple(found.shape),
-                "Explain the image, or a layer that still has places, before tokens or pooling",
-            )
-        )
-    maps = found.detach().float().sum(dim=1, keepdim=True)
-    size = tuple(images.shape[2:])
-    return maps if maps.shape[2:] == size else LayerAttribution.interpolate(maps, size, mode)
-
-
 def _accepted(maps: Tensor) -> NDArray[np.float32]:
     """What Quantus accepts, said before it asserts."""
     why, remedy = None, "Choose another method, layer or sign, or another target"
-    if not maps.isfinite().all():
-        why = "NaN or infinity"
-        remedy = "Check the weights and the precision: float16 overflows above 65504"
-    elif bool((maps == maps.flatten()[0]).all()):
+    if bool((maps == maps.flatten()[0]).all()):
         why = f"{float(maps.flatten()[0])} at every pixel of every image"
     elif bool((maps < 0).all()):
         why = "negative values alone"
         remedy = 'Pass sign="absolute_value" or sign="negative"'
     if why is not None:
-        wanted = "finite, not all alike, and not all negative, as Quantus demands"
+        wanted = "not all alike, and not all negative, as Quantus demands"
         raise SINGValueError(expected(_WHERE, "maps", wanted, why, remedy))
     array: NDArray[np.float32] = maps.cpu().numpy()
     return array

@@ -14,11 +14,13 @@ from captum.concept import TCAV, Classifier, Concept
 from torch import Tensor, nn
 from tqdm import tqdm
 
+from captum_sing.attributions import Logits
 from captum_sing.controls import paired_difference
 from captum_sing.controls.samples import check_held_out
 from captum_sing.errors import SINGNameError, SINGTypeError, SINGValueError, expected
-from captum_sing.forward_pass import evaluating, logits_of
+from captum_sing.forward_pass import evaluating
 from captum_sing.inputs import batch_of, check_size
+from captum_sing.targets import numbers_of
 from captum_sing.wrapping import unwrapped
 
 if TYPE_CHECKING:
@@ -154,11 +156,15 @@ def tcav_table(
             images, or images that the translator was fitted on.
     """
     model = unwrapped(sing.forward_func)
-    names = [layers] if isinstance(layers, str) else list(layers)
+    names = [layers] if isinstance(layers, str) else list(dict.fromkeys(layers))
     _check_layers(model, names)
     sing.concepts.indices(list(concept_images))
     check_size(internal_batch_size, _WHERE)
     batch_of(inputs, _WHERE)
+    classifier = Logits(model)
+    with torch.no_grad():
+        classes = classifier(inputs[:1]).shape[-1]
+    (target,) = numbers_of(target, 1, classes, _WHERE).tolist()
     examples = _examples(concept_images, random_images, runs, fresh)
 
     evidence = _evidence(sing, concept_images, random_images, internal_batch_size, seed)
@@ -172,7 +178,7 @@ def tcav_table(
         tqdm(total=total, desc="CAVs", disable=not show_progress) as progress,
     ):
         tcav = TCAV(
-            _Logits(model),
+            classifier,
             [f"model.{name}" for name in names],
             classifier=CAVClassifier(seed, progress),
             attribute_to_layer_input=attribute_to_layer_input,
@@ -181,17 +187,6 @@ def tcav_table(
         pairs = [pair for own in sets.values() for pair in own]
         found = tcav.interpret(inputs, pairs, target=target)
     return _table(names, sets, found, tcav.cavs, evidence)
-
-
-class _Logits(nn.Module):
-    """A model whose logits are what it returns, which is what Captum takes."""
-
-    def __init__(self, model: nn.Module) -> None:
-        super().__init__()
-        self.model = model
-
-    def forward(self, inputs: Tensor) -> Tensor:
-        return logits_of(self.model(inputs))
 
 
 def _experiments(
@@ -320,14 +315,14 @@ def _examples(
     concept_images: Mapping[str, Tensor], random_images: Tensor, runs: int, fresh: bool
 ) -> int:
     """How many images there are on each side of a CAV: equally many, so that spreads compare."""
-    if runs < 2 or not concept_images:
-        argument, least = ("runs", 2) if runs < 2 else ("concept_images", 1)
+    if not isinstance(runs, int) or runs < 2 or not concept_images:
+        argument, least = ("concept_images", 1) if not concept_images else ("runs", 2)
         raise SINGValueError(
             expected(
                 _WHERE,
                 argument,
                 f"of at least {least}",
-                runs if runs < 2 else 0,
+                runs if concept_images else 0,
                 "Ask for one concept or more, in 10 runs: one CAV alone has no spread",
             )
         )

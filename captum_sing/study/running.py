@@ -105,7 +105,7 @@ def run_study(
     network: Any = model
     if isinstance(model, SING):
         network, encoder = model.forward_func, encoder or model.encoder
-        layer, null_space = layer or model.layer, null_space or model._given_space
+        layer, null_space = layer or model.layer, null_space or model.null_space
         concepts, translator = concepts or model.concepts, translator or model.translator
     classifier = _classifier(network, preprocess, translator)
     # refuses what does not fit, before the networks run

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+import numpy as np
 from torch import Tensor, nn
 
 from captum_sing.attributions.removal import REMOVALS, Removal
@@ -28,6 +29,8 @@ __all__ = [
 Methods = Mapping[str, Callable[[nn.Module], Any]]
 
 _WHERE = "compare_attributions"
+_WHOLE = (int, np.integer)
+_REAL = (*_WHOLE, float, np.floating)
 _RESERVED = ("inputs", "target", "additional_forward_args", "return_convergence_delta")
 
 
@@ -37,11 +40,11 @@ def check_asked(sing: Any, top: Any, seed: Any, internal_batch_size: int | None)
         raise SINGTypeError(
             expected(_WHERE, "sing", "to be a SING", type(sing).__name__, "Make one of the model")
         )
-    if isinstance(top, bool) or not isinstance(top, (int, float)) or not 0 < top < 1:
+    if isinstance(top, bool) or not isinstance(top, _REAL) or not 0 < top < 1:
         raise SINGValueError(
             expected(_WHERE, "top", "between 0 and 1", repr(top), "Pass a share of pixels: 0.1")
         )
-    if isinstance(seed, bool) or not isinstance(seed, int) or not 0 <= seed < 2**31:
+    if isinstance(seed, bool) or not isinstance(seed, _WHOLE) or not 0 <= seed < 2**31:
         raise SINGValueError(
             expected(_WHERE, "seed", "to be an integer from 0 on", repr(seed), "Pass 0")
         )
@@ -159,10 +162,21 @@ def check_words(sing: SING, kind: str, concept: Any, count: int) -> list[str] | 
     Raises:
         SINGNameError, SINGValueError: an unknown word or kind, or words for a kind without any.
     """
+    if concept is None and "attribute_score" in kind:
+        raise SINGValueError(
+            expected(
+                _WHERE,
+                "concept",
+                f"to be a word for {kind!r}, which is negative for what is ignored",
+                None,
+                "Name one, or one for each image",
+            )
+        )
     if concept is None:
         sing.score(kind)
         return None
     one = isinstance(concept, str)
+    concept = concept.tolist() if isinstance(concept, np.ndarray) else concept
     if not one and not (isinstance(concept, Sequence) and len(concept) == count):
         actual = len(concept) if isinstance(concept, Sequence) else type(concept).__name__
         raise SINGValueError(
