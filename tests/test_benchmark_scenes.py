@@ -60,6 +60,7 @@ def test_a_neck_carries_what_is_planted(gallery: Gallery) -> None:
     assert not world.translator.knows(gallery.references.features["resnet"][:, :64]).any()
 
 
+@pytest.mark.slow
 def test_worlds_have_their_own_images(gallery: Gallery) -> None:
     one, other = (gallery.neck(neck) for neck in necks(3, 0)[::2])
     assert one.tested.words != other.tested.words

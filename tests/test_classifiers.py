@@ -226,6 +226,7 @@ for source in ("timm/resnet18.a1_in1k", "torchvision/resnet18", "transformers/go
 """
 
 
+@pytest.mark.slow
 def test_without_a_connection_it_says_what_and_what_to_do_and_soon(tmp_path):
     """A hub that refuses all connections, with the user's own settings and an empty cache."""
     ours = {"HF_HUB_OFFLINE", "HF_TOKEN", "no_proxy", "NO_PROXY"}

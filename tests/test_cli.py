@@ -162,6 +162,7 @@ def test_a_demo_model_needs_nothing_else(tmp_path):
     assert found["images"][0]["ignored"][0]["word"] == truth["color"]
 
 
+@pytest.mark.slow
 def test_the_module_and_its_process(place):
     env = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
     command = [sys.executable, "-W", "error", "-m", "captum_sing"]

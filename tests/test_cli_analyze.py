@@ -294,6 +294,7 @@ def random_weights(model, folder):
 
 
 @needs_authors
+@pytest.mark.slow
 def test_four_photographs_and_the_authors_translator(tmp_path):
     """The full path; with random weights the numbers mean nothing."""
     model = random_weights("tf_efficientnet_b0", tmp_path)

@@ -90,6 +90,7 @@ def plots_in(folder):
 # --- what it does -------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_prints_and_writes_what_run_study_finds(place, pictures, cache, tmp_path):
     labels = tmp_path / "labels.csv"
     places = [GROUPS["place"][i % 2] if i % 5 else "" for i in range(COUNT)]

@@ -34,8 +34,20 @@ def means(name: str, factor: str, count: int) -> dict[str, dict[str, float]]:
 class TestPointingGame:
     """Share of relevance inside the true mask over its share of the area; 1 is uniform."""
 
-    @pytest.mark.parametrize("architecture", ["resnet", "convnext"])
-    @pytest.mark.parametrize("factor", ["color", "background"])
+    @pytest.mark.parametrize(
+        ("architecture", "factor"),
+        [
+            ("resnet", "background"),
+            *(
+                pytest.param(architecture, factor, marks=pytest.mark.slow)
+                for architecture, factor in (
+                    ("resnet", "color"),
+                    ("convnext", "color"),
+                    ("convnext", "background"),
+                )
+            ),
+        ],
+    )
     def test_a_planted_word_points(self, architecture: str, factor: str) -> None:
         found = means(f"{architecture}/neck_{factor}", factor, 48)
         for method in ("LayerEvidence", "Grad-CAM"):
@@ -43,7 +55,9 @@ class TestPointingGame:
             assert found[method][OWN] > 1.5 * found["Grad-CAM"]["class"]
             assert found[method][OTHER] < 0.8
 
-    @pytest.mark.parametrize("factor", ["color", "background"])
+    @pytest.mark.parametrize(
+        "factor", ["color", pytest.param("background", marks=pytest.mark.slow)]
+    )
     def test_what_is_not_planted_does_not(self, factor: str) -> None:
         found = means("resnet/neck_none", factor, 48)
         assert all(0.7 < found[method][cell] < 1.4 for method in found for cell in (OWN, OTHER))
