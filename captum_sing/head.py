@@ -194,7 +194,7 @@ def _linear_calls(
             if is_linear(module):
                 handles.append(module.register_forward_hook(hook_for(name, module)))
         with evaluating(model), refusals(inputs):
-            logits = logits_of(model(*inputs))
+            logits = logits_of(model(*inputs)).detach()
     finally:
         for handle in handles:
             handle.remove()

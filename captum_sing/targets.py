@@ -68,7 +68,7 @@ def numbers_of(target: Any, count: int, outputs: int, where: str, noun: str = "c
                 "target",
                 f"to be integers in [0, {outputs - 1}]",
                 int(outside[0]),
-                f"Name a {noun} that there is",
+                "Name one that there is",
             )
         )
     return numbers
