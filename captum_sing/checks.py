@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from captum_sing.baselines import NAMED_BASELINES
@@ -22,7 +21,6 @@ __all__ = [
     "check_call",
     "check_parts",
     "check_seed",
-    "check_steering",
     "check_target",
     "check_width",
 ]
@@ -133,7 +131,7 @@ def check_width(
             )
 
 
-def check_call(baselines: Any, prompt: Any, degrees: Any, top_k: int) -> None:
+def check_call(baselines: Any, prompt: Any, away_from: Any, degrees: Any, top_k: int) -> None:
     """The arguments of one call go together."""
     where = "SING.attribute"
     if isinstance(baselines, str) and baselines not in NAMED_BASELINES:
@@ -156,13 +154,15 @@ def check_call(baselines: Any, prompt: Any, degrees: Any, top_k: int) -> None:
                 "Numbers are not accepted: zero is None",
             )
         )
-    if (prompt is None) != (degrees is None) or (prompt is not None and baselines is not None):
+    steered = prompt is not None or away_from is not None
+    if steered != (degrees is not None) or (steered and baselines is not None):
+        given = f"prompt={prompt!r}, away_from={away_from!r}"
         raise SINGValueError(
             expected(
                 where,
-                "prompt and image_score",
+                "image_score and prompt or away_from",
                 "together, and without baselines",
-                f"prompt={prompt!r}, image_score={degrees!r}, baselines={baselines!r}",
+                f"{given}, image_score={degrees!r}, baselines={baselines!r}",
                 "To steer, give a text and the angle to steer by",
             )
         )
@@ -216,37 +216,4 @@ def check_seed(seed: Any) -> None:
     if not isinstance(seed, int):
         raise SINGTypeError(
             expected("SING.verify", "seed", "to be an integer", repr(seed), "Pass 0")
-        )
-
-
-def check_steering(text: Tensor, degrees: Any, count: int, embedding_dim: int) -> None:
-    """A text to steer by, and an angle, for all images or each."""
-    where, one_each = "SING.attribute", f"one or {count}"
-    if text.shape not in ((embedding_dim,), (count, embedding_dim)) or not (
-        text.isfinite().all() and text.any(dim=-1).all()
-    ):
-        raise SINGValueError(
-            expected(
-                where,
-                "prompt",
-                f"of width {embedding_dim}, {one_each} of them, finite and not zero",
-                f"an embedding of shape {tuple(text.shape)}",
-                "Embed it with the encoder of the concepts",
-            )
-        )
-    try:
-        angles = torch.as_tensor(degrees, dtype=torch.float64)
-    except (TypeError, ValueError, RuntimeError) as error:
-        raise SINGTypeError(
-            expected(where, "image_score", "to be degrees", type(degrees).__name__, "Pass a number")
-        ) from error
-    if angles.shape not in ((), (1,), (count,)) or not ((angles > 0) & (angles < 180)).all():
-        raise SINGValueError(
-            expected(
-                where,
-                "image_score",
-                f"{one_each} of them, between 0 and 180 degrees",
-                degrees if angles.numel() == 1 else f"shape {tuple(angles.shape)}",
-                "Give the angle by which the translation should turn",
-            )
         )

@@ -13,7 +13,10 @@ from captum_sing.concepts import ConceptBank
 from captum_sing.decomposition import Decomposition, decompose
 from captum_sing.errors import SINGRuntimeError, expected
 
-__all__ = ["Description", "Descriptions", "Evidence", "WordScore", "number"]
+__all__ = ["FAR", "Description", "Descriptions", "Evidence", "WordScore", "number"]
+
+FAR = 10.0
+"""Norms of the feature: a longer step leads to where no image is."""
 
 _SHOWN = 0.05  # standard deviations; less would read 0.0
 
@@ -54,7 +57,7 @@ class WordScore(NamedTuple):
 
 @dataclass(frozen=True)
 class Description:
-    """One image: its numbers and words.
+    r"""One image: its numbers and words.
 
     Attributes:
         image_score (float): degrees by which removal turns the translated feature.
@@ -65,6 +68,7 @@ class Description:
             translator has no statistics.
         notes (tuple of str): what else a reader must know.
         change (str): what was done to the ignored part.
+        step (float): :math:`\|\tilde f - f\| / \|f\|`, said where it was steered.
     """
 
     image_score: float
@@ -74,6 +78,7 @@ class Description:
     seen: tuple[WordScore, ...] | None = None
     notes: tuple[str, ...] = ()
     change: str = "without that part"
+    step: float = math.nan
 
     def __str__(self) -> str:
         angle = f"{self._share()}; {self.change}, {self._turn()}"
@@ -101,7 +106,11 @@ class Description:
     def _turn(self) -> str:
         if math.isnan(self.image_score):
             return "the angle asked for cannot be reached inside the null space"
-        return f"its translation turns by {self.image_score:.1f} degrees"
+        turn = f"its translation turns by {self.image_score:.1f} degrees"
+        if not self.change.startswith("steered"):
+            return turn
+        far = ", where no image is" if self.step > FAR else ""
+        return f"{turn}, in a step of {self.step:.2g} norms of the feature{far}"
 
     def to_dict(self) -> dict[str, Any]:
         """All of it in the types that JSON holds; None for a number that there is not."""
@@ -109,6 +118,7 @@ class Description:
             "sentence": str(self),
             "image_score": number(self.image_score),
             "null_energy": number(self.null_energy),
+            "step": number(self.step),
             "in_sample": self.in_sample,
             "ignored": _dicts(self.ignored),
             "seen": _dicts(self.seen),
@@ -127,6 +137,8 @@ class Descriptions(Sequence[Description]):
             equivalent is closer to the word.
         null_energy (Tensor): :math:`\|P_n (f - b)\|^2 / \|f - b\|^2`, shape (B,).
         in_sample (Tensor): whether the translator was fitted on the image, shape (B,), bool.
+        step (Tensor): :math:`\|\tilde f - f\| / \|f\|`, shape (B,); beyond :data:`FAR` there is no
+            image.
         evidence (Evidence or None): see :attr:`seen`, :attr:`ignored`, the centred
             scores and :meth:`decompose`.
         notes (tuple of str): said after every sentence.
@@ -139,6 +151,7 @@ class Descriptions(Sequence[Description]):
     attribute_score: Tensor
     null_energy: Tensor
     in_sample: Tensor
+    step: Tensor
     evidence: Evidence | None = None
     notes: tuple[str, ...] = ()
     change: str = "without that part"
@@ -214,6 +227,7 @@ class Descriptions(Sequence[Description]):
             self._ranked(index, self.seen) if known else None,
             self.notes,
             self.change,
+            float(self.step[index]),
         )
 
     def __iter__(self) -> Iterator[Description]:

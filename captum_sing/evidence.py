@@ -136,6 +136,7 @@ def describe(
         concepts,
         image_score(original, equivalent),
         attribute_score(original, equivalent, texts),
+        step=(equivalents - features).norm(dim=1) / features.norm(dim=1),
         evidence=evidence,
         **facts,
     )

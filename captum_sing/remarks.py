@@ -11,11 +11,19 @@ from captum_sing.null_space import NullSpace
 __all__ = ["change_of", "notes_of"]
 
 
-def change_of(baselines: Any, prompt: Any) -> str:
+def change_of(baselines: Any, prompt: Any, away_from: Any = None) -> str:
     """What was done to the ignored part, by the arguments of :meth:`captum_sing.SING.attribute`."""
-    if prompt is not None:
-        return f"steered towards {prompt if isinstance(prompt, str) else 'an embedding'}"
+    ways = (("from" if prompt is not None else "away from", away_from), ("towards", prompt))
+    steered = [f"{way} {_named(text)}" for way, text in ways if text is not None]
+    if steered:
+        return f"steered {' '.join(steered)}"
     return "with the donor's part instead" if isinstance(baselines, Tensor) else "without that part"
+
+
+def _named(text: Any) -> str:
+    if isinstance(text, str):
+        return text
+    return "an embedding" if isinstance(text, Tensor) else "a text of its own"
 
 
 def notes_of(space: NullSpace | None, target: Any, tied: bool) -> tuple[str, ...]:

@@ -16,7 +16,6 @@ from captum_sing.checks import (
     check_call,
     check_parts,
     check_seed,
-    check_steering,
     check_target,
     check_width,
 )
@@ -26,13 +25,14 @@ from captum_sing.encoders import ImageTextEncoder
 from captum_sing.evidence import describe
 from captum_sing.forward_pass import as_tuple
 from captum_sing.head import find_head, resolve_layers
+from captum_sing.headings import Prompt, check_angles, heading
 from captum_sing.hooks import Inputs, read_inputs, replace_features
 from captum_sing.inputs import batch_of, check_size, in_batches
 from captum_sing.linear_head import LinearHead
 from captum_sing.null_space import NullSpace
 from captum_sing.remarks import change_of, notes_of
 from captum_sing.score import SINGScore
-from captum_sing.steering import steer
+from captum_sing.steering import steer_images
 from captum_sing.targets import ImageSpaces, SpaceOfWeights
 from captum_sing.translator import LinearTranslator
 from captum_sing.verification import Verification, measure
@@ -138,7 +138,8 @@ class SING(LayerAttribution):
         target: int | Sequence[int] | Tensor | None = None,
         additional_forward_args: Any = None,
         *,
-        prompt: str | Tensor | None = None,
+        prompt: Prompt | None = None,
+        away_from: Prompt | None = None,
         image_score: float | Tensor | None = None,
         top_k: int = 5,
         internal_batch_size: int | None = None,
@@ -157,9 +158,12 @@ class SING(LayerAttribution):
             target (int, sequence of int or Tensor, optional): keep the logit of this class alone,
                 one for all or one an image. Probabilities and the prediction may then move.
             additional_forward_args (optional): handed on to the model.
-            prompt (str or Tensor, optional): steer towards a text instead of removing: a word of
-                the bank, free text (with ``encoder``), or an embedding (E,) or (B, E).
-            image_score (float or Tensor, optional): degrees to steer by, with ``prompt``.
+            prompt (str, sequence of str or Tensor, optional): steer towards a text instead of
+                removing: a word of the bank, free text (with ``encoder``), one of these an image,
+                or an embedding (E,) or (B, E).
+            away_from (optional): the same, away from a text; with ``prompt``, from it to that one.
+            image_score (float or Tensor, optional): degrees to steer by. Images that cannot be
+                turned so far have NaN, and a warning names them.
             top_k (int, optional): words named in a description. Default: 5
             internal_batch_size (int, optional): images that go through the model at once.
             show_progress (bool, optional): a progress bar over these. Default: False
@@ -171,13 +175,13 @@ class SING(LayerAttribution):
             SINGError: each is also a ValueError, TypeError, KeyError or RuntimeError.
         """
         count = batch_of(inputs, "SING.attribute")
-        check_call(baselines, prompt, image_score, top_k)
+        check_call(baselines, prompt, away_from, image_score, top_k)
         check_baselines(baselines, inputs, count, self.translator)
         check_target(target, self.null_space)
         check_size(internal_batch_size, "SING.attribute")
-        text = None if prompt is None else self.concepts.embed(prompt, self.encoder)
+        text = heading(self.concepts, self.encoder, prompt, away_from, count)
         if text is not None:
-            check_steering(text, image_score, count, self.concepts.embedding_dim)
+            check_angles(image_score, count)
         head = self._head(inputs, additional_forward_args)
         device = self.translator.weight.device
         spaces = self._null_spaces(head, target, count).to(device)
@@ -208,13 +212,7 @@ class SING(LayerAttribution):
         if text is None or image_score is None:
             equivalents = features - removed
         else:
-            degrees = torch.as_tensor(image_score, device=device).expand(count)
-            equivalents = spaces.each(
-                lambda space, f, t, theta: steer(f, t, theta, space, self.translator),
-                features,
-                text.to(device).expand(count, -1),
-                degrees,
-            )
+            equivalents = steer_images(features, text, image_score, spaces, self.translator)
         descriptions = describe(
             features,
             equivalents,
@@ -223,7 +221,7 @@ class SING(LayerAttribution):
             self.concepts,
             null_energy=removed.square().sum(dim=1) / about.square().sum(dim=1),
             in_sample=in_sample,
-            change=change_of(baselines, prompt),
+            change=change_of(baselines, prompt, away_from),
             notes=notes_of(self.null_space, target, tied),
             top_k=top_k,
         )

@@ -1,15 +1,28 @@
-"""Equivalents steered towards a text: same logits, a chosen angle away, by one closed-form step."""
+"""Equivalents steered towards a text: the same logits, a chosen angle away."""
 
 from __future__ import annotations
+
+import warnings
 
 import torch
 from torch import Tensor
 
+from captum_sing.angles import angle
 from captum_sing.errors import SINGValueError, expected
 from captum_sing.null_space import NullSpace
+from captum_sing.targets import ImageSpaces
 from captum_sing.translator import LinearTranslator
+from captum_sing.translator_base import Translator
 
-__all__ = ["steer"]
+__all__ = ["largest_angle", "steer", "steer_images"]
+
+_WHERE = "steer"
+_TURN = 2.0  # degrees of one step along a curve
+_LONGEST = 1e4  # norms of the feature that a walk may be long
+_SHORTEST = 1e-9
+_STEPS = 2000
+_HALVINGS = 60
+_NAMED = 10  # images in a warning
 
 
 def steer(
@@ -17,7 +30,7 @@ def steer(
     texts: Tensor,
     image_score: float | Tensor,
     null_space: NullSpace,
-    translator: LinearTranslator,
+    translator: Translator,
 ) -> Tensor:
     r"""Move features inside the null space until their translation has turned by a given angle.
 
@@ -26,17 +39,21 @@ def steer(
 
     .. math:: \varepsilon = \frac{\|T(f)\| \sin\theta}{\|A d\| \sin(\varphi - \theta)},
 
-    with :math:`\varphi` the angle between T(f) and A d: nothing is searched.
+    with :math:`\varphi` the angle between T(f) and A d: nothing is searched. Any other translator
+    is followed along its projected gradient, taken anew after every two degrees at most, until the
+    angle is reached; what it then costs depends on the way.
 
     Args:
         features (Tensor): f, shape (B, D).
-        texts (Tensor): t, shape (E,), or (B, E) for a text an image.
+        texts (Tensor): t, shape (E,), or (B, E) for a text an image; see
+            :func:`captum_sing.headings.heading` for away from a text, and from one to another.
         image_score (float or Tensor): theta, degrees, for all or each image, above 0.
         null_space (NullSpace): of the head.
-        translator (LinearTranslator): T.
+        translator (Translator): T.
 
     Returns:
-        Tensor: shape (B, D), float64; NaN where the angle cannot be reached (theta >= phi).
+        Tensor: shape (B, D), float64; NaN where the angle cannot be reached: for a linear T where
+        theta >= phi (:func:`largest_angle`), for another where the gradient leads no further.
 
     Raises:
         SINGValueError: texts of another shape.
@@ -51,28 +68,163 @@ def steer(
         >>> steer(f, up, 45.0, space, translator)
         tensor([[1., 1.]], dtype=torch.float64)
     """
-    exact = features.double()
-    translated = translator(exact)
-    length = translated.norm(dim=1, keepdim=True)
-    unit = translated / length
-    if texts.shape not in (unit.shape, unit.shape[1:]):
+    exact, text = _checked(features, texts, translator)
+    degrees = torch.as_tensor(image_score).to(exact).reshape(-1, 1).expand(len(exact), 1)
+    if isinstance(translator, LinearTranslator):
+        return _at_once(exact, text, degrees, null_space, translator)
+    return _step_by_step(exact, text, degrees, null_space, translator)
+
+
+def largest_angle(
+    features: Tensor, texts: Tensor, null_space: NullSpace, translator: LinearTranslator
+) -> Tensor:
+    """The angle that :func:`steer` comes near, and never reaches, however long the step.
+
+    Args:
+        features, texts, null_space, translator: as of :func:`steer`; the translator is linear.
+
+    Returns:
+        Tensor: phi, degrees, shape (B,), float64.
+
+    Example::
+
+        >>> import torch
+        >>> from captum_sing import LinearTranslator, NullSpace
+        >>> space = NullSpace.from_weight(torch.tensor([[1.0, 0.0]]))
+        >>> translator = LinearTranslator(torch.eye(2), torch.zeros(2), torch.zeros(2))
+        >>> f, up = torch.tensor([[1.0, 0.0]]), torch.tensor([0.0, 1.0])
+        >>> largest_angle(f, up, space, translator)
+        tensor([90.], dtype=torch.float64)
+    """
+    exact, text = _checked(features, texts, translator)
+    direction = _direction(exact, text, null_space, translator)
+    return angle(translator(exact), direction @ translator.weight.double().T)
+
+
+def steer_images(
+    features: Tensor,
+    texts: Tensor,
+    image_score: float | Tensor,
+    spaces: ImageSpaces,
+    translator: LinearTranslator,
+) -> Tensor:
+    """Steer each image in its own null space; a warning names those that cannot be turned so far.
+
+    Args:
+        features, texts, image_score, translator: as of :func:`steer`.
+        spaces (ImageSpaces): the null space of each image.
+
+    Returns:
+        Tensor: as of :func:`steer`.
+    """
+    count = len(features)
+    texts = texts.to(features).expand(count, -1)
+    degrees = torch.as_tensor(image_score).to(features).expand(count)
+    equivalents = spaces.each(
+        lambda space, f, t, theta: steer(f, t, theta, space, translator), features, texts, degrees
+    )
+    lost = equivalents.isnan().any(dim=1).nonzero().flatten().tolist()
+    if lost:
+        most = spaces.each(lambda s, f, t: largest_angle(f, t, s, translator), features, texts)
+        named = [
+            f"image {row} ({float(degrees[row]):g} degrees, must stay below {float(most[row]):.2f})"
+            for row in lost[:_NAMED]
+        ]
+        more = f" and {len(lost) - _NAMED} more" if len(lost) > _NAMED else ""
+        warnings.warn(
+            "SING.attribute: image_score cannot be reached inside the null space by "
+            f"{', '.join(named)}{more}; NaN there. Ask for a smaller angle.",
+            stacklevel=4,  # where attribute() is called, through Captum's log
+        )
+    return equivalents
+
+
+def _checked(features: Tensor, texts: Tensor, translator: Translator) -> tuple[Tensor, Tensor]:
+    """Features in float64, and their texts with them."""
+    exact = features.detach().double()
+    own, one = (len(exact), translator.embedding_dim), (translator.embedding_dim,)
+    if texts.shape not in (own, one):
         raise SINGValueError(
             expected(
-                "steer",
+                _WHERE,
                 "texts",
-                f"of shape {tuple(unit.shape[1:])} or {tuple(unit.shape)}",
+                f"of shape {one} or {own}",
                 tuple(texts.shape),
                 "Embed them with the translator's encoder",
             )
         )
-    text = texts.to(exact)
-    turning = text - (text * unit).sum(dim=1, keepdim=True) * unit  # the gradient, but for a factor
-    direction = null_space.project(turning @ translator.weight.double())
-    direction = direction / direction.norm(dim=1, keepdim=True)
-    moved = direction @ translator.weight.double().T
-    speed = moved.norm(dim=1, keepdim=True)
-    crossing = (moved / speed * unit).sum(dim=1, keepdim=True).clamp(-1.0, 1.0).acos()
-    theta = torch.deg2rad(torch.as_tensor(image_score).to(exact)).reshape(-1, 1)
+    return exact, texts.to(exact).expand(own)
+
+
+def _direction(
+    exact: Tensor, text: Tensor, null_space: NullSpace, translator: Translator
+) -> Tensor:
+    """d of Eq. 10-13, shape (B, D): unit rows; NaN where there is no way towards the text."""
+    if isinstance(translator, LinearTranslator):
+        unit = torch.nn.functional.normalize(translator(exact), dim=1)
+        turning = text - (text * unit).sum(dim=1, keepdim=True) * unit  # but for a factor
+        gradient = turning @ translator.weight.double()
+    else:
+        with torch.inference_mode(False), torch.enable_grad():
+            variable = exact.clone().requires_grad_()
+            cosine = torch.cosine_similarity(translator(variable), text.clone(), dim=1)
+            (gradient,) = torch.autograd.grad(cosine.sum(), variable)
+    direction = null_space.project(gradient)
+    return direction / direction.norm(dim=1, keepdim=True)
+
+
+def _at_once(
+    exact: Tensor,
+    text: Tensor,
+    degrees: Tensor,
+    null_space: NullSpace,
+    translator: LinearTranslator,
+) -> Tensor:
+    direction = _direction(exact, text, null_space, translator)
+    translated, moved = translator(exact), direction @ translator.weight.double().T
+    length, speed = (rows.norm(dim=1, keepdim=True) for rows in (translated, moved))
+    crossing = torch.deg2rad(angle(translated, moved))[:, None]
+    theta = torch.deg2rad(degrees)
     step = length * theta.sin() / (speed * (crossing - theta).sin())
     step = torch.where((theta > 0) & (theta < crossing), step, torch.nan)
     return exact + step * direction
+
+
+def _step_by_step(
+    exact: Tensor, text: Tensor, degrees: Tensor, null_space: NullSpace, translator: Translator
+) -> Tensor:
+    """Projected gradient ascent in steps of a bounded turn; the last one is halved to measure."""
+    start, size = translator(exact), exact.norm(dim=1, keepdim=True)
+    here, step = exact.clone(), 1e-3 * size
+    reached = torch.full_like(exact, torch.nan)
+    walking = ((degrees > 0) & (degrees < 180)).flatten()
+    for _ in range(_STEPS):
+        if not walking.any():
+            break
+        direction = _direction(here, text, null_space, translator)
+        there = here + step * direction
+        before, after = translator(here), translator(there)
+        near = torch.cosine_similarity(after, text, dim=1) > torch.cosine_similarity(
+            before, text, dim=1
+        )
+        taken = near & (angle(before, after) <= _TURN)
+        arrived = walking & taken & (angle(start, after) >= degrees.flatten())
+        if arrived.any():
+            reached[arrived] = _between(here, there, start, degrees, translator)[arrived]
+        walking &= ~arrived
+        here = torch.where((walking & taken)[:, None], there, here)
+        step = torch.where(taken[:, None], 1.5 * step, 0.5 * step)
+        walking &= ((step > _SHORTEST * size) & (step < _LONGEST * size)).flatten()
+    return reached
+
+
+def _between(
+    here: Tensor, there: Tensor, start: Tensor, degrees: Tensor, translator: Translator
+) -> Tensor:
+    """Where on the last step the angle is met."""
+    low, high = torch.zeros_like(degrees), torch.ones_like(degrees)
+    for _ in range(_HALVINGS):
+        middle = (low + high) / 2
+        short = angle(start, translator(here + middle * (there - here)))[:, None] < degrees
+        low, high = torch.where(short, middle, low), torch.where(short, high, middle)
+    return here + high * (there - here)

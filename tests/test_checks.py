@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import nn
 
-from captum_sing.checks import check_call, check_parts, check_steering, check_width
+from captum_sing.checks import check_call, check_parts, check_width
 from captum_sing.concepts import ConceptBank
 from captum_sing.errors import SINGTypeError, SINGValueError
 from captum_sing.linear_head import LinearHead
@@ -120,25 +120,36 @@ class TestWidth:
 class TestCall:
     @pytest.mark.parametrize("baselines", [None, "mean", "conditional", torch.ones(1), (1,)])
     def test_of_removal_passes(self, baselines: Any) -> None:
-        check_call(baselines, None, None, 5)
+        check_call(baselines, None, None, None, 5)
 
     def test_of_steering_passes(self) -> None:
-        check_call(None, "red", 10.0, 1)
+        check_call(None, "red", None, 10.0, 1)
+        check_call(None, None, "red", 10.0, 1)
+        check_call(None, "red", "blue", 10.0, 1)
 
     @pytest.mark.parametrize(
         ("arguments", "error", "message"),
         [
             (
-                ("median", None, None, 5),
+                ("median", None, None, None, 5),
                 SINGValueError,
                 r"one of \('mean', 'conditional'\) .*'medi",
             ),
-            ((0, None, None, 5), SINGTypeError, "got int. Numbers are not accepted: zero is None"),
-            (([1.0], None, None, 5), SINGTypeError, "or a tensor, got list"),
-            ((None, "red", None, 5), SINGValueError, "together, and without .*image_score=None"),
-            ((None, None, 10.0, 5), SINGValueError, "together.*prompt=None, image_score=10.0"),
-            (("mean", "red", 10.0, 5), SINGValueError, "without baselines.*baselines='mean'"),
-            ((None, None, None, 0), SINGValueError, "top_k of at least 1, an integer, got 0"),
+            (
+                (0, None, None, None, 5),
+                SINGTypeError,
+                "got int. Numbers are not accepted: zero is None",
+            ),
+            (([1.0], None, None, None, 5), SINGTypeError, "or a tensor, got list"),
+            (
+                (None, "red", None, None, 5),
+                SINGValueError,
+                "together, and without .*image_score=None",
+            ),
+            ((None, None, None, 10.0, 5), SINGValueError, "prompt=None.*image_score=10.0"),
+            ((None, None, "red", None, 5), SINGValueError, "away_from='red', image_score=None"),
+            (("mean", "red", None, 10.0, 5), SINGValueError, "without baselines.*baselines='mean'"),
+            ((None, None, None, None, 0), SINGValueError, "top_k of at least 1, an integer, got 0"),
         ],
     )
     def test_that_contradicts_itself_is_refused(
@@ -146,46 +157,3 @@ class TestCall:
     ) -> None:
         with pytest.raises(error, match=message):
             check_call(*arguments)
-
-
-class TestSteering:
-    @pytest.mark.parametrize("text", [torch.ones(16), torch.ones(3, 16)])
-    @pytest.mark.parametrize("degrees", [5, 5.0, torch.tensor(5), torch.rand(3) + 1, [1, 2, 3]])
-    def test_for_all_or_each_passes(self, text: torch.Tensor, degrees: Any) -> None:
-        check_steering(text, degrees, 3, 16)
-
-    @pytest.mark.parametrize(
-        "text",
-        [
-            torch.ones(8),
-            torch.ones(2, 16),
-            torch.zeros(16),
-            torch.full((16,), torch.nan),
-            torch.tensor([[1.0], [0.0], [1.0]]).expand(3, 16),
-        ],
-    )
-    def test_by_no_direction_is_refused(self, text: torch.Tensor) -> None:
-        message = r"prompt of width 16, one or 3 of them, finite and not zero, got an embedding of"
-        with pytest.raises(SINGValueError, match=message):
-            check_steering(text, 5.0, 3, 16)
-
-    @pytest.mark.parametrize(
-        ("degrees", "actual"),
-        [
-            (0.0, "0.0"),
-            (-5, "-5"),
-            (180, "180"),
-            (float("nan"), "nan"),
-            (torch.ones(2), r"shape \(2,\)"),
-            ([1.0, 0.0, 2.0], r"shape \(3,\)"),
-        ],
-    )
-    def test_by_no_angle_is_refused(self, degrees: Any, actual: str) -> None:
-        message = rf"image_score one or 3 of them, between 0 and 180 degrees, got {actual}\. Give"
-        with pytest.raises(SINGValueError, match=message):
-            check_steering(torch.ones(16), degrees, 3, 16)
-
-    @pytest.mark.parametrize("degrees", ["ten", object(), [1.0, "x", 2.0]])
-    def test_by_no_number_is_refused(self, degrees: Any) -> None:
-        with pytest.raises(SINGTypeError, match="image_score to be degrees, got"):
-            check_steering(torch.ones(16), degrees, 3, 16)

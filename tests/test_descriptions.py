@@ -37,6 +37,7 @@ def descriptions() -> Descriptions:
         attribute_score=AS,
         null_energy=torch.tensor([0.25, 0.5, 0.0]),
         in_sample=torch.tensor([False, False, True]),
+        step=torch.tensor([0.5, 12.0, 1.0]),
         evidence=evidence,
     )
 
@@ -143,7 +144,8 @@ def test_without_statistics_there_are_angles_and_no_words(descriptions: Descript
 def test_adds_notes_and_says_what_was_done(descriptions: Descriptions) -> None:
     image = replace(descriptions, notes=("One.", "Two."), change="steered towards red")[0]
     assert str(image).endswith(
-        "; steered towards red, its translation turns by 12.3 degrees. One. Two."
+        "; steered towards red, its translation turns by 12.3 degrees, "
+        "in a step of 0.5 norms of the feature. One. Two."
     )
 
 

@@ -16,6 +16,9 @@ def test_what_was_done_to_the_ignored_part() -> None:
     assert change_of(torch.zeros(5), None) == "with the donor's part instead"
     assert change_of(None, "a cat") == "steered towards a cat"
     assert change_of(None, torch.zeros(2)) == "steered towards an embedding"
+    assert change_of(None, ["a cat", "a dog"]) == "steered towards a text of its own"
+    assert change_of(None, None, "a cat") == "steered away from a cat"
+    assert change_of(None, "a cat", "a dog") == "steered from a dog towards a cat"
 
 
 @pytest.mark.parametrize(

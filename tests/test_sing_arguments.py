@@ -173,7 +173,43 @@ class TestPrompts:
 
     def test_an_angle_out_of_reach_is_said(self, sing: SING) -> None:
         degrees = torch.tensor([2.0, 2.0, 179.0, 2.0, 2.0])
-        perturbations, descriptions = sing.attribute(IMAGES, prompt="red", image_score=degrees)
+        told = r"by image 2 \(179 degrees, must stay below \d+\.\d\d\); NaN there"
+        with pytest.warns(UserWarning, match=told) as warned:
+            perturbations, descriptions = sing.attribute(IMAGES, prompt="red", image_score=degrees)
+        assert warned[0].filename == __file__
         assert perturbations.isnan().any(dim=1).tolist() == [False, False, True, False, False]
         assert "angle asked for cannot be reached inside the null space" in str(descriptions[2])
         assert "cannot be reached" not in str(descriptions[1])
+
+    def test_away_from_a_text_and_from_one_to_another(self, sing: SING, model: Any) -> None:
+        texts = {word: sing.concepts.embed(word) for word in ("red", "blue")}
+
+        def cosines(changes: Tensor, word: str) -> Tensor:
+            moved = sing.translator(features_of(model) + changes)
+            return torch.cosine_similarity(moved, texts[word].expand(5, -1))
+
+        still = torch.zeros_like(features_of(model))
+        away, descriptions = sing.attribute(IMAGES, away_from="red", image_score=2.0)
+        assert (cosines(away, "red") < cosines(still, "red")).all()
+        assert "; steered away from red, its" in str(descriptions[0])
+        both, descriptions = sing.attribute(IMAGES, prompt="blue", away_from="red", image_score=2.0)
+        gap = cosines(both, "blue") - cosines(both, "red")
+        assert (gap > cosines(still, "blue") - cosines(still, "red")).all()
+        assert "; steered from red towards blue, its" in str(descriptions[0])
+        assert torch.allclose(descriptions.image_score, torch.full((5,), 2.0).double(), atol=1e-6)
+
+    def test_a_text_an_image(self, sing: SING) -> None:
+        texts = ["red", "blue", "red", "a small pale thing", "blue"]
+        together, _ = sing.attribute(IMAGES, prompt=texts, image_score=2.0)
+        for row, text in enumerate(texts):
+            alone, _ = sing.attribute(IMAGES[row : row + 1], prompt=text, image_score=2.0)
+            torch.testing.assert_close(together[row : row + 1], alone, rtol=1e-4, atol=1e-5)
+
+    def test_the_step_is_always_told(self, sing: SING, model: Any) -> None:
+        features = features_of(model)
+        for asked in ({}, {"prompt": "red", "image_score": 2.0}):
+            perturbations, descriptions = sing.attribute(IMAGES, **asked)
+            step = perturbations.norm(dim=1) / features.norm(dim=1)
+            torch.testing.assert_close(descriptions.step.float(), step)
+            assert descriptions.to_dicts()[1]["step"] == pytest.approx(float(step[1]))
+        assert f", in a step of {step[0]:.2g} norms of the feature." in str(descriptions[0])

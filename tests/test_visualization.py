@@ -53,6 +53,7 @@ def descriptions():
         torch.zeros(3, 5),
         torch.tensor([0.25, 0.5, 0.75]),
         torch.tensor([False, True, False]),
+        torch.ones(3),
         Evidence(
             seen, ignored, torch.zeros(3), torch.zeros(3, 5), torch.zeros(3, 5), torch.ones(3)
         ),
@@ -244,6 +245,7 @@ class TestDescriptions:
             descriptions.attribute_score,
             descriptions.null_energy,
             descriptions.in_sample,
+            descriptions.step,
         )
         figure = drawn(visualize_descriptions(bare))
         assert not any(axes.patches for axes in figure.axes)

@@ -1,0 +1,1 @@
+"""Pictures of equivalents, four ways, and whether they can be believed."""
