@@ -182,9 +182,9 @@ class SING(LayerAttribution):
         text = heading(self.concepts, self.encoder, prompt, away_from, count)
         if text is not None:
             check_angles(image_score, count)
-        head = self._head(inputs, additional_forward_args)
+        head = self.head_of(inputs, additional_forward_args)
         device = self.translator.weight.device
-        spaces = self._null_spaces(head, target, count).to(device)
+        spaces = self.null_spaces(head, target, count).to(device)
 
         def read(batch: Any) -> Inputs:
             return read_inputs(
@@ -262,7 +262,7 @@ class SING(LayerAttribution):
             additional_forward_args,
             internal_batch_size=internal_batch_size,
         )
-        head = self._head(inputs, additional_forward_args)
+        head = self.head_of(inputs, additional_forward_args)
         features, tied = read_inputs(
             self.forward_func,
             head.layers,
@@ -282,7 +282,7 @@ class SING(LayerAttribution):
                 internal_batch_size=internal_batch_size,
             )
 
-        spaces = self._null_spaces(head, target, len(features))
+        spaces = self.null_spaces(head, target, len(features))
         return measure(run, head, features, perturbations, spaces, seed, tied)
 
     def score(
@@ -315,8 +315,8 @@ class SING(LayerAttribution):
             null_space=self.null_space,
         )
 
-    def _head(self, inputs: Any, additional_forward_args: Any) -> LinearHead:
-        """The layers, found at the first call if none was given."""
+    def head_of(self, inputs: Any, additional_forward_args: Any = None) -> LinearHead:
+        """The layers, found in the inputs at the first call if none was given."""
         if self.layer is None:
             few, extra = next(
                 in_batches(batch_of(inputs, "SING"), 2, "SING", inputs, additional_forward_args)
@@ -327,7 +327,8 @@ class SING(LayerAttribution):
         check_width(head, self.translator, self.null_space)
         return head
 
-    def _null_spaces(self, head: LinearHead, target: Any, count: int) -> ImageSpaces:
+    def null_spaces(self, head: LinearHead, target: Any, count: int) -> ImageSpaces:
+        """What each of ``count`` images is changed inside of, for a target as attribute's."""
         weight = head.weight(self.translator.feature_dim)
         if target is not None:
             rtol = None if self.null_space is None else self.null_space.rtol

@@ -13,13 +13,14 @@ from captum_sing.classifiers import LoadedClassifier
 from captum_sing.cli.analysis import Analysis
 from captum_sing.concepts import ConceptBank
 from captum_sing.datasets import Pictures, read_batches
-from captum_sing.errors import SINGValueError, expected
+from captum_sing.errors import SINGError, SINGValueError, expected
 from captum_sing.evidence import FEWEST_REFERENCES
 from captum_sing.forward_pass import logits_of
 from captum_sing.head import find_head, resolve_layer
 from captum_sing.hooks import read_features
 from captum_sing.linear_head import LinearHead
 from captum_sing.null_space import NullSpace
+from captum_sing.render.frame import Frame
 from captum_sing.sing import SING
 from captum_sing.translator import LinearTranslator
 from captum_sing.visualization import Picture
@@ -37,7 +38,6 @@ __all__ = [
 
 _WHERE = "captum-sing"
 _BATCH = 32
-_ROUNDING = 1e-3
 
 
 def analyze_pictures(
@@ -133,17 +133,12 @@ def as_seen(tensor: Tensor, picture: Image.Image, preprocess: Any) -> Picture:
     Args:
         tensor (Tensor): the preprocessed picture, shape (3, H, W).
         picture (PIL.Image.Image): what it was made of.
-        preprocess (callable): what made it; its mean and standard deviation are looked up.
+        preprocess (callable): what made it.
     """
-    processor = getattr(preprocess, "processor", None)
-    mean, std = getattr(processor, "image_mean", None), getattr(processor, "image_std", None)
-    for step in (preprocess, *getattr(preprocess, "transforms", ())):
-        mean, std = getattr(step, "mean", mean), getattr(step, "std", std)
-    if mean is not None and std is not None:
-        mean, std = (torch.as_tensor(value).cpu().float().view(-1, 1, 1) for value in (mean, std))
-        tensor = tensor * std + mean
-    shown = len(tensor) == 3 and -_ROUNDING <= tensor.min() <= tensor.max() <= 1 + _ROUNDING
-    return tensor.clamp(0, 1) if shown else picture
+    try:
+        return Frame.of(preprocess).pictures(tensor[None])[0]
+    except SINGError:
+        return picture
 
 
 def reference_statistics(
