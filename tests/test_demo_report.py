@@ -9,11 +9,10 @@ import sys
 import time
 
 import pytest
-import torch
 from PIL import Image
 
 from captum_sing.demo import CLASSIFIERS, FACTORS
-from captum_sing.demo.figure import example_scenes, nearest
+from captum_sing.demo.figure import example_scenes
 from captum_sing.demo.report import run_demo
 from captum_sing.errors import SINGFileError
 
@@ -70,12 +69,6 @@ def test_the_described_image_is_what_its_words_say():
     assert scenes.words(0)["shape"] == "star" and scenes.words(1)["color"] == "green"
     red, green, blue = scenes.images[0][:, 28:36, 28:36].mean(dim=(1, 2))
     assert red > 2 * green and red > 2 * blue
-
-
-def test_nearest_is_the_most_alike_about_the_mean():
-    gallery = torch.randn(50, 6, generator=torch.Generator().manual_seed(0)) + 3
-    queries = gallery[[4, 17]] * 1.0
-    assert nearest(queries, gallery).tolist() == [4, 17]
 
 
 @pytest.mark.slow

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from enum import Enum
 from pathlib import Path
 from typing import Annotated
 
@@ -10,6 +11,7 @@ import typer
 __all__ = [
     "ENCODERS",
     "Axes",
+    "Baseline",
     "BatchSize",
     "Cache",
     "Checkpoint",
@@ -21,6 +23,7 @@ __all__ = [
     "Encoder",
     "Energy",
     "HeldOut",
+    "How",
     "Images",
     "Labels",
     "Layer",
@@ -38,6 +41,29 @@ ENCODERS = (
     "CLIP of the embedded world."
 )
 """What :func:`captum_sing.cli.encoders.encoder_of` takes."""
+
+
+class Baseline(str, Enum):
+    """What is put in the place of the ignored part."""
+
+    none = "none"
+    mean = "mean"
+    conditional = "conditional"
+
+    @property
+    def baselines(self) -> str | None:
+        """As :meth:`captum_sing.SING.attribute` takes it."""
+        return None if self is Baseline.none else self.value
+
+
+class How(str, Enum):
+    """Four ways to a picture."""
+
+    unclip = "unclip"
+    nearest = "nearest"
+    invert = "invert"
+    decode = "decode"
+
 
 Output = Annotated[
     Path, typer.Option(file_okay=False, metavar="DIR", help="Where results are written.")

@@ -11,13 +11,14 @@ from torch import Tensor, nn
 from captum_sing.demo.decoder import SceneDecoder
 from captum_sing.demo.scenes import FACTORS, Scenes, sample_scenes
 from captum_sing.hooks import read_features
+from captum_sing.render.nearest import Nearest
 from captum_sing.sing import SING
 from captum_sing.visualization import visualize_pictures
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-__all__ = ["FIGURED", "demo_figure", "example_scenes", "nearest"]
+__all__ = ["FIGURED", "demo_figure", "example_scenes"]
 
 FIGURED = ("resnet/neck_none", "resnet/neck_color", "resnet/neck_color_size", "plain")
 """The classifiers that are shown, a row each."""
@@ -64,7 +65,7 @@ def demo_figure(
         swap, _ = sing.attribute(image, donor)
         translated = sing.translator(torch.cat([feature, feature + removal, feature + swap]))
         drawn = decoder(translated)
-        real = gallery[nearest(translated, embeddings)]
+        real = gallery[Nearest(embeddings, list(gallery)).nearest(translated).indices[:, 0]]
         rows[name] = [image[0], donor[0], *drawn, *real]
     titles = (
         "image",
@@ -77,18 +78,3 @@ def demo_figure(
         "nearest real\nto swap",
     )
     return visualize_pictures(rows, titles)
-
-
-def nearest(queries: Tensor, embeddings: Tensor) -> Tensor:
-    """The gallery image whose embedding points most like each query, about the gallery's mean.
-
-    Args:
-        queries (Tensor): shape (B, E).
-        embeddings (Tensor): shape (N, E).
-
-    Returns:
-        Tensor: indices into the gallery, shape (B,).
-    """
-    mean = embeddings.mean(dim=0)
-    units = nn.functional.normalize(embeddings - mean, dim=1)
-    return ((queries - mean).to(units) @ units.T).argmax(dim=1)

@@ -11,6 +11,7 @@ from captum_sing.plots.equivalents import plot_equivalents
 from captum_sing.plots.forest import plot_forest
 from captum_sing.plots.joint import plot_joint_scores
 from captum_sing.plots.matrix import plot_planted_against_found
+from captum_sing.plots.natural import plot_natural_equivalents
 from captum_sing.plots.shares import plot_seen_and_ignored
 from captum_sing.plots.steering import plot_steered
 from captum_sing.plots.violins import plot_class_violins
@@ -22,6 +23,7 @@ __all__ = [
     "plot_forest",
     "plot_joint_scores",
     "plot_logit_drift",
+    "plot_natural_equivalents",
     "plot_null_axes",
     "plot_planted_against_found",
     "plot_seen_and_ignored",

@@ -23,6 +23,8 @@ def plot_equivalents(
     rendered: RenderedEquivalents,
     class_names: Sequence[str] | None = None,
     names: Sequence[str] | None = None,
+    *,
+    most: int | None = None,
 ) -> Figure:
     """The paper's Fig. 1, 6 and 13, with verdicts: a row a photograph, a column a kind of picture.
 
@@ -34,6 +36,7 @@ def plot_equivalents(
         rendered (RenderedEquivalents): see :func:`captum_sing.render.render_equivalents`.
         class_names (sequence of str, optional): C of them. Default: numbers
         names (sequence of str, optional): of the photographs. Default: none
+        most (int, optional): show the first so many photographs alone. Default: all
 
     Returns:
         matplotlib.figure.Figure: unknown to pyplot, so nothing has to be closed.
@@ -61,7 +64,7 @@ def plot_equivalents(
     probability, prediction = rendered.seen.logits.softmax(dim=1).max(dim=1)
     drawn = [rendered.original, *rendered.equivalents.values()]
     rows, captions = {}, {}
-    for place, photograph in enumerate(rendered.photographs):
+    for place, photograph in enumerate(rendered.photographs[:most]):
         title = short(names[place], 20, 2) if names else " " * place  # rows go by their titles
         rows[title] = [photograph, *(column.pictures[place] for column in drawn)]
         own = _said(known[int(prediction[place])], float(probability[place]))
