@@ -156,13 +156,15 @@ def check_call(baselines: Any, prompt: Any, away_from: Any, degrees: Any, top_k:
         )
     steered = prompt is not None or away_from is not None
     if steered != (degrees is not None) or (steered and baselines is not None):
-        given = f"prompt={prompt!r}, away_from={away_from!r}"
+        parts = {"prompt": prompt, "away_from": away_from, "image_score": degrees}
+        parts["baselines"] = baselines
+        told = [f"{name}={_brief(value)}" for name, value in parts.items() if value is not None]
         raise SINGValueError(
             expected(
                 where,
                 "image_score and prompt or away_from",
                 "together, and without baselines",
-                f"{given}, image_score={degrees!r}, baselines={baselines!r}",
+                ", ".join(told) + (" alone" if len(told) == 1 else ""),
                 "To steer, give a text and the angle to steer by",
             )
         )
@@ -217,3 +219,7 @@ def check_seed(seed: Any) -> None:
         raise SINGTypeError(
             expected("SING.verify", "seed", "to be an integer", repr(seed), "Pass 0")
         )
+
+
+def _brief(value: Any) -> str:
+    return f"of shape {tuple(value.shape)}" if isinstance(value, Tensor) else repr(value)[:60]

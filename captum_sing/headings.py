@@ -18,7 +18,7 @@ Prompt: TypeAlias = "str | Sequence[str] | Tensor"
 """A word of the bank or free text, one of these an image, or embeddings (E,) or (B, E)."""
 
 _WHERE = "SING.attribute"
-_SAME = 1e-5  # of unit vectors: rounding
+_SAME = 0.01  # of unit vectors: the rounding of 16 bits
 
 
 def heading(
@@ -120,20 +120,33 @@ def _embedded(
                     "Give as many texts as images",
                 )
             )
-        own = {text: concepts.embed(text, encoder) for text in dict.fromkeys(given)}
+        own = {text: _known(concepts, encoder, text, name) for text in dict.fromkeys(given)}
         return torch.stack([own[text] for text in given])
-    embedding = concepts.embed(given, encoder)
+    embedding = _known(concepts, encoder, given, name)
     width = concepts.embedding_dim
-    if embedding.shape not in ((width,), (count, width)) or not (
-        embedding.isfinite().all() and embedding.any(dim=-1).all()
+    if (
+        not embedding.is_floating_point()
+        or embedding.shape not in ((width,), (count, width))
+        or not (embedding.isfinite().all() and embedding.any(dim=-1).all())
     ):
         raise SINGValueError(
             expected(
                 _WHERE,
                 name,
                 f"of width {width}, one or {count} of them, finite and not zero",
-                f"an embedding of shape {tuple(embedding.shape)}",
+                f"an embedding of shape {tuple(embedding.shape)}, {embedding.dtype}",
                 "Embed it with the encoder of the concepts",
             )
         )
     return embedding
+
+
+def _known(
+    concepts: ConceptBank, encoder: ImageTextEncoder | None, given: Any, name: str
+) -> Tensor:
+    """One text's embedding, or embeddings as they are, float32 or better."""
+    if isinstance(given, str) and not given.strip():
+        remedy = "Name a word, or write a text"
+        raise SINGValueError(expected(_WHERE, name, "to say something", repr(given), remedy))
+    embedding = concepts.embed(given, encoder)
+    return embedding.float() if embedding.dtype in (torch.half, torch.bfloat16) else embedding

@@ -8,16 +8,26 @@ from torch import Tensor
 
 from captum_sing.null_space import NullSpace
 
-__all__ = ["change_of", "notes_of"]
+__all__ = ["change_of", "notes_of", "way_of"]
 
 
 def change_of(baselines: Any, prompt: Any, away_from: Any = None) -> str:
     """What was done to the ignored part, by the arguments of :meth:`captum_sing.SING.attribute`."""
-    ways = (("from" if prompt is not None else "away from", away_from), ("towards", prompt))
-    steered = [f"{way} {_named(text)}" for way, text in ways if text is not None]
-    if steered:
-        return f"steered {' '.join(steered)}"
+    if prompt is not None or away_from is not None:
+        return f"steered {way_of(prompt, away_from)}"
     return "with the donor's part instead" if isinstance(baselines, Tensor) else "without that part"
+
+
+def way_of(prompt: Any, away_from: Any) -> str:
+    """Where something is steered to, in words.
+
+    Example::
+
+        >>> way_of("a cat", None), way_of(None, "a dog"), way_of("a cat", "a dog")
+        ('towards a cat', 'away from a dog', 'from a dog towards a cat')
+    """
+    ways = (("from" if prompt is not None else "away from", away_from), ("towards", prompt))
+    return " ".join(f"{way} {_named(text)}" for way, text in ways if text is not None)
 
 
 def _named(text: Any) -> str:

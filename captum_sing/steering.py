@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import warnings
 
 import torch
@@ -56,7 +57,7 @@ def steer(
         theta >= phi (:func:`largest_angle`), for another where the gradient leads no further.
 
     Raises:
-        SINGValueError: texts of another shape.
+        SINGValueError: texts of another shape, or another number of angles.
 
     Example::
 
@@ -69,7 +70,13 @@ def steer(
         tensor([[1., 1.]], dtype=torch.float64)
     """
     exact, text = _checked(features, texts, translator)
-    degrees = torch.as_tensor(image_score).to(exact).reshape(-1, 1).expand(len(exact), 1)
+    degrees = torch.as_tensor(image_score).to(exact).reshape(-1, 1)
+    if len(degrees) not in (1, len(exact)):
+        constraint, given = f"one, or {len(exact)}", len(degrees)
+        raise SINGValueError(
+            expected(_WHERE, "image_score", constraint, given, "Give one angle, or one a feature")
+        )
+    degrees = degrees.expand(len(exact), 1)
     if isinstance(translator, LinearTranslator):
         return _at_once(exact, text, degrees, null_space, translator)
     return _step_by_step(exact, text, degrees, null_space, translator)
@@ -84,7 +91,8 @@ def largest_angle(
         features, texts, null_space, translator: as of :func:`steer`; the translator is linear.
 
     Returns:
-        Tensor: phi, degrees, shape (B,), float64.
+        Tensor: phi, degrees, shape (B,), float64; NaN where the translator hears nothing of the
+        null space.
 
     Example::
 
@@ -127,7 +135,7 @@ def steer_images(
     if lost:
         most = spaces.each(lambda s, f, t: largest_angle(f, t, s, translator), features, texts)
         named = [
-            f"image {row} ({float(degrees[row]):g} degrees, must stay below {float(most[row]):.2f})"
+            f"image {row} ({float(degrees[row]):g} degrees, {_limit(float(most[row]))})"
             for row in lost[:_NAMED]
         ]
         more = f" and {len(lost) - _NAMED} more" if len(lost) > _NAMED else ""
@@ -137,6 +145,12 @@ def steer_images(
             stacklevel=4,  # where attribute() is called, through Captum's log
         )
     return equivalents
+
+
+def _limit(largest: float) -> str:
+    if math.isnan(largest):
+        return "and no step there turns it"
+    return f"must stay below {largest:.2f}"
 
 
 def _checked(features: Tensor, texts: Tensor, translator: Translator) -> tuple[Tensor, Tensor]:
@@ -170,7 +184,9 @@ def _direction(
             cosine = torch.cosine_similarity(translator(variable), text.clone(), dim=1)
             (gradient,) = torch.autograd.grad(cosine.sum(), variable)
     direction = null_space.project(gradient)
-    return direction / direction.norm(dim=1, keepdim=True)
+    size, whole = (rows.norm(dim=1, keepdim=True) for rows in (direction, gradient))
+    rounding = null_space.rtol * whole  # a translator that hears nothing of the null space
+    return torch.where(size > rounding, direction / size, torch.nan)
 
 
 def _at_once(

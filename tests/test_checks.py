@@ -144,10 +144,15 @@ class TestCall:
             (
                 (None, "red", None, None, 5),
                 SINGValueError,
-                "together, and without .*image_score=None",
+                "together, and without .*prompt='red' alone",
             ),
-            ((None, None, None, 10.0, 5), SINGValueError, "prompt=None.*image_score=10.0"),
-            ((None, None, "red", None, 5), SINGValueError, "away_from='red', image_score=None"),
+            ((None, None, None, 10.0, 5), SINGValueError, "got image_score=10.0 alone"),
+            ((None, None, "red", None, 5), SINGValueError, "got away_from='red' alone"),
+            (
+                (None, torch.ones(3, 4), None, None, 5),
+                SINGValueError,
+                r"prompt=of shape \(3, 4\) al",
+            ),
             (("mean", "red", None, 10.0, 5), SINGValueError, "without baselines.*baselines='mean'"),
             ((None, None, None, None, 0), SINGValueError, "top_k of at least 1, an integer, got 0"),
         ],

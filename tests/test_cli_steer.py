@@ -63,7 +63,7 @@ def test_numbers_are_those_of_sing(scenes: list[Path], tmp_path: Path) -> None:
                 score = descriptions.attribute_score[number, concepts.names.index("red")]
                 assert row["attribute_score"]["prompt"] == pytest.approx(float(score), abs=1e-4)
             step = f"{row['step']:.3g}"
-            assert f"{row['image']} to {one['prompt']} {one['degrees']:.2f}°" in said
+            assert f"{row['image']} towards {one['prompt']} {one['degrees']:.2f}°" in said
             assert step in said
     assert found["rank"] == 7 and found["nullity"] == 57 and not found["notes"]
 
@@ -72,12 +72,15 @@ def test_what_cannot_be_reached_is_named(scenes: list[Path], tmp_path: Path) -> 
     said = steer(
         *scenes, "--prompt", "red", "--away-from", "blue", "--image-score", 120, output=tmp_path
     )
-    assert said.count("120° not reached") == 2
-    assert "by image 0 (120 degrees, must stay below" in said
+    assert said.count("120° is beyond ") == 2
+    assert "Beyond: no step inside the null space turns the translation so far." in said
     found = json.loads((tmp_path / "steer.json").read_text())
-    (row, _), (note,) = found["steered"], found["notes"]
+    row, other = found["steered"]
     assert row["step"] is row["image_score"] is row["logit_drift"] is None
-    assert row["prediction_kept"] is None and "must stay below" in note
+    assert row["prediction_kept"] is None
+    for one in (row, other):
+        assert 30 < one["largest_angle"] < 120
+        assert f"120° is beyond {one['largest_angle']:.1f}°" in said
 
 
 def test_away_from_a_text_alone(scenes: list[Path], tmp_path: Path) -> None:

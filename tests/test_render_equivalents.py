@@ -17,6 +17,7 @@ from captum_sing.demo import load_demo, load_encoder, sample_scenes
 from captum_sing.demo.renderer import SceneRenderer
 from captum_sing.errors import NoNullSpaceError, SINGTypeError, SINGValueError
 from captum_sing.render import Renderer, render_equivalents
+from captum_sing.testing import ToyEncoder
 
 B = 5
 SCENES = sample_scenes(B, seed=3)
@@ -134,11 +135,25 @@ def test_checks_are_what_the_classifier_says_to_the_saved_pictures(
 def test_a_class_of_its_own_is_checked_by_its_logit(
     rendered: Any, classifier: LoadedClassifier
 ) -> None:
+    """And measured by the same logit of the original."""
     before = classifier.model(inputs(PHOTOGRAPHS, classifier)).detach()[:, 2]
     drawn = rendered[1].equivalents["one class"]
     after = classifier.model(inputs(drawn.pictures, classifier)).detach()[:, 2]
     gap = (after - before).abs() / before.abs()
     torch.testing.assert_close(drawn.check.gap.float(), gap, rtol=1e-3, atol=1e-4)
+
+    original = classifier.model(inputs(rendered[1].original.pictures, classifier)).detach()[:, 2]
+    yardstick = (original - before).abs() / before.abs()
+    torch.testing.assert_close(drawn.yardstick.gap.float(), yardstick, rtol=1e-3, atol=1e-4)
+    assert (drawn.yardstick.gap - rendered[1].original.check.gap).abs().max() > 0.01
+    told = [
+        "verified" if g <= 0.02 or (o <= 0.5 and g <= o) else "not verified" if o <= 0.5
+        else "no yardstick"
+        for g, o in zip(gap.tolist(), yardstick.tolist(), strict=True)
+    ]  # fmt: skip
+    assert drawn.verdicts == told
+    frame = rendered[1].to_frame().query("picture == 'one class'")
+    assert frame["yardstick"].tolist() == pytest.approx(yardstick.tolist(), rel=1e-3, abs=1e-4)
 
 
 def test_change_is_the_share_of_the_step(rendered: Any, classifier: LoadedClassifier) -> None:
@@ -186,7 +201,8 @@ def test_a_perfect_renderer_keeps_everything(
     )  # fmt: skip
     original, mean = done.original.check, done.equivalents["mean"]
     assert original.gap.max() < 1e-6 and original.principal.min() > 1 - 1e-6
-    assert mean.verdicts == ["verified"] * B  # the logits are kept: it is the photograph
+    assert mean.verdicts == ["unchanged"] * B  # the logits are kept: it is the photograph
+    assert mean.check.gap.max() < 1e-6
     assert mean.change is not None and mean.change.abs().max() < 1e-6  # and nothing was changed
     assert mean.check.null.max() < 0.5
 
@@ -222,9 +238,20 @@ class TestRefusals:
         ("given", "error", "message"),
         [
             ({"renderer": "unclip"}, SINGTypeError, "renderer to be a Renderer, got str"),
-            ({"photographs": []}, SINGTypeError, "one PIL image or more, got none"),
-            ({"photographs": [torch.ones(3)]}, SINGTypeError, "PIL image or more, got Tensor"),
-            ({"changes": {}}, SINGValueError, "changes of names, each with some of"),
+            ({"photographs": []}, SINGTypeError, "PIL images of mode RGB, one or more, got none"),
+            ({"photographs": [torch.ones(3)]}, SINGTypeError, "one or more, got Tensor"),
+            (
+                {"photographs": [PHOTOGRAPHS[0].convert("L")]},
+                SINGTypeError,
+                "got mode L. Load",
+            ),
+            ({"changes": {}}, SINGValueError, "of names other than 'rendered original', each with"),
+            ({"changes": {"rendered original": {}}}, SINGValueError, "got 'rendered original': {}"),
+            ({"changes": ["mean"]}, SINGValueError, r"got \['mean'\]: 'no mapping'"),
+            ({"changes": {"a": None}}, SINGValueError, "got 'a': None"),
+            ({"internal_batch_size": 0}, SINGValueError, "of at least 1, got 0"),
+            ({"tolerance": "x"}, SINGValueError, "tolerance from 0 to below 1, got x"),
+            ({"encoder": ToyEncoder()}, SINGValueError, "encoder that of the translator"),
             ({"changes": {"x": {"donor": 1}}}, SINGValueError, r"got 'x': \{'donor': 1\}"),
             ({"seeds": [1, 2]}, SINGValueError, "one integer from 0, or 5 of them"),
             ({"tolerance": 2.0}, SINGValueError, "tolerance from 0 to below 1, got 2.0"),
@@ -248,6 +275,14 @@ class TestRefusals:
         with pytest.raises(SINGValueError, match="space of width 16, got 64"):
             render_equivalents(sing, strange, PHOTOGRAPHS, preprocess=classifier.preprocess)
 
+    def test_too_few_pictures(self, classifier: LoadedClassifier, sing: SING) -> None:
+        class Lazy(SceneRenderer):
+            def render(self, wanted: Tensor, seeds: Any = 0) -> list[Image.Image]:
+                return super().render(wanted, seeds)[1:]
+
+        with pytest.raises(SINGValueError, match="renderer to draw 5 pictures, got 4"):
+            render_equivalents(sing, Lazy(), PHOTOGRAPHS, preprocess=classifier.preprocess)
+
     def test_a_head_that_sees_everything(self, classifier: LoadedClassifier) -> None:
         _, translator, concepts, _ = load_demo("resnet/neck_color")
         head = nn.Linear(64, 80)
@@ -257,6 +292,28 @@ class TestRefusals:
                 SING(model, head, translator, concepts), SceneRenderer(), PHOTOGRAPHS,
                 preprocess=classifier.preprocess,
             )  # fmt: skip
+
+
+def test_a_head_that_sees_everything_keeps_a_class(classifier: LoadedClassifier) -> None:
+    _, translator, concepts, _ = load_demo("resnet/neck_color")
+    model = nn.Sequential(nn.Flatten(), nn.Linear(3 * 64 * 64, 64), nn.Linear(64, 80))
+    done = render_equivalents(
+        SING(model, "2", translator, concepts), SceneRenderer(), PHOTOGRAPHS,
+        {"first": {"target": 0}}, preprocess=classifier.preprocess,
+    )  # fmt: skip
+    torch.testing.assert_close(done.original.check.gap, done.equivalents["first"].yardstick.gap)
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_models_in_16_bits(dtype: torch.dtype) -> None:
+    loaded = load_classifier("demo/resnet/neck_color")
+    _, translator, concepts, _ = load_demo("resnet/neck_color")
+    sing = SING(loaded.model.to(dtype), "head", translator, concepts)
+    done = render_equivalents(
+        sing, SceneRenderer(), PHOTOGRAPHS, {"mean": {"baselines": "mean"}},
+        preprocess=loaded.preprocess,
+    )  # fmt: skip
+    assert done.equivalents["mean"].check.gap.isfinite().all()
 
 
 def test_the_demo_draws_by_the_protocol() -> None:

@@ -146,3 +146,4 @@ class TestVerdicts:
 
     def test_nor_is_what_moves_more_than_half_a_logit(self) -> None:
         assert verdicts(gaps(0.4, 0.4), gaps(0.49, 0.51)) == ["verified", "no yardstick"]
+        assert verdicts(gaps(0.5, 0.375), gaps(0.5, 0.375)) == ["verified"] * 2  # both are within

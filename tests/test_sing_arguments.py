@@ -11,6 +11,7 @@ from toys import DONORS, ENCODER, IMAGES, WORDS, features_of, normal, toy_sing
 
 from captum_sing import SING, NullSpace
 from captum_sing.errors import NoNullSpaceError
+from captum_sing.steering import largest_angle
 from captum_sing.testing import ToyClassifier
 
 
@@ -177,9 +178,21 @@ class TestPrompts:
         with pytest.warns(UserWarning, match=told) as warned:
             perturbations, descriptions = sing.attribute(IMAGES, prompt="red", image_score=degrees)
         assert warned[0].filename == __file__
+        features = features_of(sing.forward_func)
+        space = NullSpace.from_layer(sing.layer)
+        most = largest_angle(features, sing.concepts.embed("red"), space, sing.translator)
+        assert f"must stay below {float(most[2]):.2f})" in str(warned[0].message)
         assert perturbations.isnan().any(dim=1).tolist() == [False, False, True, False, False]
         assert "angle asked for cannot be reached inside the null space" in str(descriptions[2])
         assert "cannot be reached" not in str(descriptions[1])
+
+    def test_ten_images_are_named_and_others_counted(self, sing: SING) -> None:
+        many = torch.cat([IMAGES] * 3)
+        with pytest.warns(UserWarning) as warned:
+            sing.attribute(many, prompt="red", image_score=179.0)
+        message = str(warned[0].message)
+        assert "image 9 (" in message and "image 10 (" not in message
+        assert "and 5 more; NaN there" in message
 
     def test_away_from_a_text_and_from_one_to_another(self, sing: SING, model: Any) -> None:
         texts = {word: sing.concepts.embed(word) for word in ("red", "blue")}

@@ -11,7 +11,7 @@ from torch import Tensor
 from captum_sing import LinearTranslator, NullSpace, image_score
 from captum_sing.errors import SINGValueError
 from captum_sing.linear_head import head_weight
-from captum_sing.steering import steer
+from captum_sing.steering import largest_angle, steer
 from captum_sing.testing import ToyHead, toy_heads
 
 HEADS = toy_heads()
@@ -167,6 +167,25 @@ def test_length_of_the_text_does_not_matter(
 ) -> None:
     one, other = (steer(features, c * TEXT, 5.0, space, translator) for c in (1.0, 30.0))
     torch.testing.assert_close(one, other)
+
+
+def test_a_translator_that_hears_nothing_of_the_null_space_is_not_followed() -> None:
+    """What is left of its gradient there is rounding, and would be followed for ever."""
+    weight = head_weight(HEADS["wide"].module)
+    space = NullSpace.from_layer(HEADS["wide"].module)
+    deaf = LinearTranslator(
+        gaussian(E, len(weight)).float() @ weight, torch.zeros(space.width), gaussian(E, seed=1)
+    )
+    features = gaussian(B, space.width, seed=2)
+    assert steer(features, TEXT, 20.0, space, deaf).isnan().all()
+    assert largest_angle(features, TEXT, space, deaf).isnan().all()
+
+
+def test_refuses_another_number_of_angles() -> None:
+    space = NullSpace.from_layer(HEADS["wide"].module)
+    translator = LinearTranslator(gaussian(E, space.width), torch.zeros(space.width), TEXT)
+    with pytest.raises(SINGValueError, match="image_score one, or 6, got 4. Give one angle"):
+        steer(gaussian(B, space.width), TEXT, torch.ones(4), space, translator)
 
 
 @pytest.mark.parametrize("shape", [(E + 1,), (B - 1, E), (1, B, E), ()])

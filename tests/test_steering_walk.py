@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from captum_sing import LinearTranslator, NullSpace, image_score
+from captum_sing import LinearTranslator, NullSpace, image_score, steering
 from captum_sing.nonlinear import NonlinearTranslator
 from captum_sing.steering import steer
 
@@ -68,6 +68,19 @@ def test_where_the_gradient_leads_no_further_is_nan() -> None:
     some = torch.tensor([5.0, 179.0, 5.0, 5.0, 179.0, 5.0, 5.0])
     rows = steer(FEATURES, TEXT, some, SPACE, network()).isnan().all(dim=1)
     assert rows.tolist() == (some > 100).tolist()
+
+
+def test_what_it_costs_does_not_depend_on_large_steps(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Steps that turn less lead almost the same way, and each one leads upwards."""
+    translator = network()
+    coarse = steer(FEATURES, TEXT, 20.0, SPACE, translator)
+    monkeypatch.setattr(steering, "_TURN", 0.2)
+    fine = steer(FEATURES, TEXT, 20.0, SPACE, translator)
+    apart = (coarse - fine).norm(dim=1) / (fine - FEATURES).norm(dim=1)
+    assert 0 < apart.max() < 0.2
+    monkeypatch.setattr(steering, "_TURN", 90.0)
+    wild = steer(FEATURES, TEXT, 20.0, SPACE, translator)
+    assert ((wild - fine).norm(dim=1) > (coarse - fine).norm(dim=1)).any()
 
 
 def test_a_dead_network_is_nan() -> None:

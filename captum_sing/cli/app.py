@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from enum import Enum
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -11,7 +10,7 @@ from rich.console import Console
 from typer.core import TyperGroup
 
 from captum_sing import __version__
-from captum_sing.cli import commands
+from captum_sing.cli import commands, decoding, picture_commands
 from captum_sing.cli import options as given
 from captum_sing.cli.several import SeveralValues
 from captum_sing.errors import SINGError
@@ -28,14 +27,6 @@ class _OneLineErrors(TyperGroup):
             console = Console(stderr=True, soft_wrap=True)
             console.print(line, style="red", markup=False, highlight=False)
             raise typer.Exit(1) from error
-
-
-class Baseline(str, Enum):
-    """What is put in the place of the ignored part."""
-
-    none = "none"
-    mean = "mean"
-    conditional = "conditional"
 
 
 app = typer.Typer(
@@ -105,8 +96,8 @@ def analyze(
         ),
     ] = None,
     baseline: Annotated[
-        Baseline, typer.Option(help="What is put in the place of the ignored part.")
-    ] = Baseline.none,
+        given.Baseline, typer.Option(help="What is put in the place of the ignored part.")
+    ] = given.Baseline.none,
     target: Annotated[
         int | None, typer.Option(min=0, help="Keep the logit of this class alone.")
     ] = None,
@@ -152,7 +143,7 @@ def analyze(
             meaning.translator,
             meaning.concepts,
             layers=layer or (),
-            baseline=None if baseline is Baseline.none else baseline.value,
+            baseline=baseline.baselines,
             target=target,
             energy=energy,
             top_k=top_k,
@@ -229,5 +220,8 @@ def fit_translator(
     )
 
 
+app.command()(decoding.fit_decoder)
 app.command(cls=SeveralValues)(commands.study)
 app.command(cls=SeveralValues)(commands.compare)
+app.command(cls=SeveralValues)(picture_commands.steer)
+app.command(cls=SeveralValues)(picture_commands.render)

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from captum_sing.cli import options as given
 
+if TYPE_CHECKING:
+    from captum_sing.cli.request import Request
+
 __all__ = ["render", "steer"]
+
+_DEGREES = 20.0
 
 Photographs = Annotated[list[Path], typer.Argument(metavar="IMAGE...", help="Pictures.")]
 Model = Annotated[
@@ -69,7 +74,7 @@ def steer(
     from captum_sing.files import made
     from captum_sing.headings import check_angles
 
-    degrees = image_score or [20.0]
+    degrees = image_score or [_DEGREES]
     for angle in degrees:
         check_angles(angle, 1)
     console = Console()
@@ -102,8 +107,13 @@ def render(
     prompt: Prompt = None,
     away_from: AwayFrom = None,
     image_score: Annotated[
-        float, typer.Option(metavar="DEGREES", help="How far prompts turn the translation.")
-    ] = 20.0,
+        float | None,
+        typer.Option(
+            metavar="DEGREES",
+            help="How far prompts turn the translation. [dim]\\[default: 20][/dim]",
+            show_default=False,
+        ),
+    ] = None,
     pipeline: Annotated[
         str | None,
         typer.Option(
@@ -143,7 +153,7 @@ def render(
         ),
     ] = None,
     tolerance: Annotated[
-        float, typer.Option(min=0.0, max=1.0, help="A relative logit gap that passes by itself.")
+        float, typer.Option(min=0.0, max=0.99, help="A relative logit gap that passes by itself.")
     ] = 0.02,
     translator: given.Translator = None,
     checkpoint: given.Checkpoint = None,
@@ -161,33 +171,50 @@ def render(
     Writes [bold]render.png[/bold], with the verdict under each picture, [bold]render.json[/bold],
     and every picture as a file.
     """
-    asked = {
-        name: value if isinstance(value, (str, int, float, list, type(None))) else str(value)
-        for name, value in locals().items()
-        if name not in ("images", "output", "device")
-    }
+    if image_score is not None and not prompt and away_from is None:
+        raise typer.BadParameter("--image-score goes with --prompt or --away-from")
 
     from rich.console import Console
 
+    from captum_sing.classifiers import load_image
     from captum_sing.cli.pictured import load_pictured
     from captum_sing.cli.renderers import Way, check_way, renderer_of
     from captum_sing.cli.rendering import changes_of, render_pictures, write_rendered
     from captum_sing.cli.writing import tell
     from captum_sing.files import made
+    from captum_sing.headings import check_angles
 
+    degrees = _DEGREES if image_score is None else image_score
+    check_angles(degrees, 1)
     way = Way(
-        how, pipeline, ip_adapter, gallery, decoder, steps, guidance, half, offload, cache,
+        how, pipeline, ip_adapter, guidance, half, offload, gallery, cache, decoder, steps,
         batch_size, device,
     )  # fmt: skip
-    check_way(way)
+    trained = check_way(way)
+    given_donor = None if donor is None else load_image(donor)
     console = Console()
     request = _request(
         images, model, translator, checkpoint, layer, concepts, encoder, energy, device, output
     )
     pictured = load_pictured(images, request, console)
-    changes = changes_of(pictured, baseline.baselines, donor, prompt or (), away_from, image_score)
-    renderer = renderer_of(way, pictured, console)
-    rendered = render_pictures(pictured, renderer, changes, seed=seed, tolerance=tolerance)
+    changes = changes_of(
+        pictured, baseline.baselines, given_donor, prompt or (), away_from, degrees
+    )
+    donors = [] if given_donor is None else [given_donor]
+    renderer = trained or renderer_of(way, pictured, donors, console)
+    rendered = render_pictures(
+        pictured, renderer, changes, seed=seed, tolerance=tolerance, batch_size=batch_size
+    )
+    asked = {
+        "baseline": baseline.value,
+        "donor": None if donor is None else str(donor),
+        "prompts": prompt or [],
+        "away_from": away_from,
+        "image_score": degrees if prompt or away_from else None,
+        "checkpoint": None if checkpoint is None else str(checkpoint),
+        "gallery": None if gallery is None else str(gallery),
+        "decoder": None if decoder is None else str(decoder),
+    }
     tell(console, write_rendered(pictured, rendered, asked, made(output)))
 
 
@@ -202,7 +229,7 @@ def _request(
     energy: float | None,
     device: str,
     output: Path,
-) -> Any:
+) -> Request:
     """The parts of both commands that say with what."""
     from captum_sing.cli.request import NONE, Request
 

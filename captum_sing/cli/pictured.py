@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-import torch
 from rich.console import Console
 from torch import Tensor
 
@@ -17,6 +16,7 @@ from captum_sing.cli.request import Request
 from captum_sing.datasets import Pictures
 from captum_sing.devices import device_of
 from captum_sing.encoders import ImageTextEncoder
+from captum_sing.render.sight import Sight
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -40,10 +40,22 @@ class Pictured:
 
     def inputs(self, images: Sequence[Image.Image] | None = None) -> Tensor:
         """Pictures, of these or others, as the model takes them, shape (B, 3, H, W)."""
-        classifier = self.part.classifier
-        device = next(classifier.model.parameters()).device
-        shown = list(self.images.values()) if images is None else images
-        return torch.stack([classifier.preprocess(image) for image in shown]).to(device)
+        sight = Sight(self.part.sing, self.part.classifier.preprocess)
+        return sight.inputs(list(self.images.values()) if images is None else images)
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """With what, in the types that JSON holds."""
+        part = self.part
+        return {
+            "model": part.classifier.name,
+            "encoder": self.encoder.name,
+            "translator": part.sing.translator.model,
+            "layers": list(part.layers),
+            "rank": part.space.rank,
+            "nullity": part.space.nullity,
+            "energy": part.space.energy,
+        }
 
     @property
     def classes(self) -> Sequence[str]:

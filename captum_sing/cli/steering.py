@@ -22,7 +22,10 @@ from captum_sing.cli.writing import Written
 from captum_sing.descriptions import FAR, number
 from captum_sing.files import save_tensors, write_whole
 from captum_sing.forward_pass import logits_of
+from captum_sing.headings import heading
 from captum_sing.hooks import read_features, replace_features
+from captum_sing.remarks import way_of
+from captum_sing.steering import largest_angle
 from captum_sing.verification import logit_drift
 
 if TYPE_CHECKING:
@@ -44,6 +47,7 @@ class Steering:
             of the feature, and how far the logits move; NaN where the angle cannot be reached.
         scores (dict of str to Tensor): of the text that is steered towards, and of that away from
             which, by which: AS, shape (B,), positive where it is nearer now.
+        largest (Tensor): the angle that can be come near to, degrees, shape (B,).
         kept (Tensor): whether the prediction is the same, bool.
         features (Tensor): the steered ones, shape (B, D), float32 or better.
     """
@@ -55,14 +59,14 @@ class Steering:
     scores: dict[str, Tensor]
     step: Tensor
     drift: Tensor
+    largest: Tensor
     kept: Tensor
     features: Tensor
 
     @property
     def way(self) -> str:
         """In words."""
-        ways = (("from" if self.prompt else "away from", self.away_from), ("to", self.prompt))
-        return " ".join(f"{way} {text}" for way, text in ways if text is not None)
+        return way_of(self.prompt, self.away_from)
 
 
 def steer_pictures(
@@ -87,26 +91,35 @@ def steer_pictures(
     features = read_features(model, head.layers, inputs)
     with torch.no_grad():
         before = logits_of(model(inputs))
-    told: list[str] = []
+    told: dict[str, None] = {}
     found = []
+    map_, space = sing.translator, pictured.part.space
+    place = map_.weight.device
+    flat = features.flatten(1).double().to(place)
     for prompt, angle in itertools.product(prompts, degrees):
-        with warnings.catch_warnings(record=True) as caught:
-            warnings.simplefilter("always")
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "SING.attribute: image_score cannot be reached")
             moved, said = sing.attribute(
                 inputs, prompt=prompt, away_from=away_from, image_score=angle
             )
-        told += [str(one.message) for one in caught]
+        told.update(dict.fromkeys(said.notes))
         steered = features + moved
         after = replace_features(model, head.layers, inputs, steered.nan_to_num())
-        drift = logit_drift(pictured.part.space, before.cpu(), after.cpu())
+        drift = logit_drift(space.to(torch.device("cpu")), before.cpu(), after.cpu())
         lost = steered.flatten(1).isnan().any(dim=1).cpu()
-        translated, turned = (sing.translator(f.flatten(1).double()) for f in (features, steered))
+        translated, turned = map_(flat), map_(steered.flatten(1).double().to(place))
         texts = {"prompt": prompt, "away_from": away_from}
         embedded = {
             name: sing.concepts.embed(text, sing.encoder)[None].to(turned)
             for name, text in texts.items()
             if text is not None
         }
+        way = heading(sing.concepts, sing.encoder, prompt, away_from, len(inputs))
+        limit = (
+            torch.full_like(flat[:, 0], 180.0)
+            if way is None
+            else largest_angle(flat, way, space.to(place), map_)
+        )
         found.append(
             Steering(
                 prompt,
@@ -119,11 +132,12 @@ def steer_pictures(
                 },
                 said.step.cpu(),
                 drift.masked_fill(lost, torch.nan),
+                limit.cpu(),
                 (before.argmax(dim=1) == after.argmax(dim=1)).cpu(),
                 steered.flatten(1).cpu(),
             )
         )
-    return found, told
+    return found, list(told)
 
 
 def write_steering(
@@ -140,14 +154,7 @@ def write_steering(
         for one in found
         for name, numbers in zip(names, _rows(one), strict=True)
     ]
-    facts = {
-        "model": pictured.part.classifier.name,
-        "encoder": pictured.encoder.name,
-        "translator": pictured.part.sing.translator.model,
-        "layers": list(pictured.part.layers),
-        "rank": pictured.part.space.rank,
-        "nullity": pictured.part.space.nullity,
-    }
+    facts = pictured.facts
     text = json.dumps({**facts, "steered": rows, "notes": list(told)}, indent=1, allow_nan=False)
     tensors = {f"{place}": one.features.contiguous() for place, one in enumerate(found)}
     order = [{"prompt": o.prompt, "away_from": o.away_from, "degrees": o.degrees} for o in found]
@@ -171,6 +178,7 @@ def _rows(one: Steering) -> Iterator[dict[str, Any]]:
             "attribute_score": {name: number(of[place]) for name, of in one.scores.items()},
             "step": number(one.step[place]),
             "logit_drift": number(one.drift[place]),
+            "largest_angle": number(one.largest[place]),
             "prediction_kept": bool(one.kept[place]) if one.step[place].isfinite() else None,
         }
 
@@ -186,7 +194,8 @@ def _report(
     for place, name in enumerate(names):
         for one in found:
             if not one.step[place].isfinite():
-                shown.add_row(Text(name), Text(one.way), f"{one.degrees:g}° not reached")
+                reach = f"{one.degrees:g}° is beyond {float(one.largest[place]):.1f}°"
+                shown.add_row(Text(name), Text(one.way), reach)
                 continue
             mark = "*" if one.step[place] > FAR else ""
             far = far or bool(mark)
@@ -207,6 +216,8 @@ def _report(
         "Any head with a null space can be steered far; the step says at what price, and no "
         "number here that a picture looks so: captum-sing render draws it, and asks again.",
     ]
+    if any(not one.step.isfinite().all() for one in found):
+        notes.append("Beyond: no step inside the null space turns the translation so far.")
     if far:
         notes.append(f"* a step of more than {FAR:g} norms leads to where no image is.")
     yield from sentences([*notes, *told], bullet=True)

@@ -54,7 +54,7 @@ def tell(console: Console, written: Written) -> None:
     folder = written.files[0].parent
     names = [path.name for path in written.files if path.parent == folder]
     below = len(written.files) - len(names)
-    more = f", and {below} files in the folders of the studies" if below else ""
+    more = f", and {below} files in its folders" if below else ""
     console.print(
         f"\nWritten to {folder}: {', '.join(names)}{more}",
         soft_wrap=True,

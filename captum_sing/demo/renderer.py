@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from captum_sing.demo.decoder import SceneDecoder
-from captum_sing.demo.world import load_decoder
+from captum_sing.demo.world import load_decoder, load_encoder
 from captum_sing.errors import SINGValueError, expected
 from captum_sing.render.protocol import check_wanted, seeds_of
 from captum_sing.translator_base import Translator
@@ -23,7 +23,9 @@ __all__ = ["SceneRenderer"]
 class SceneRenderer:
     """Draws what embeddings of the tiny CLIP tell about each factor, as the mean scene.
 
-    A :class:`captum_sing.render.Renderer` for :func:`captum_sing.render.render_equivalents`.
+    A :class:`captum_sing.render.Renderer` for :func:`captum_sing.render.render_equivalents`. What
+    it draws is typical: the place, the turn and the noise of a photograph are lost, so that few of
+    its originals are a yardstick.
 
     Args:
         decoder (SceneDecoder, optional): Default: the shipped one
@@ -38,19 +40,19 @@ class SceneRenderer:
         self.facts: dict[str, Any] = {"renderer": "SceneRenderer"}
 
     def check(self, translator: Translator) -> None:
-        """Refuse embeddings of another width.
+        """Refuse embeddings of another space.
 
         Raises:
             SINGValueError: the translator is of another space.
         """
-        width = len(self.decoder.mean)
-        if translator.embedding_dim != width:
+        width, own = len(self.decoder.mean), load_encoder().name
+        if translator.embedding_dim != width or translator.encoder not in (None, own):
             raise SINGValueError(
                 expected(
                     "SceneRenderer",
                     "translator",
                     f"into the tiny CLIP's space of width {width}",
-                    translator.embedding_dim,
+                    f"{translator.embedding_dim} ({translator.encoder})",
                     "It draws the demo's own embeddings alone",
                 )
             )

@@ -29,8 +29,9 @@ def plot_equivalents(
     """The paper's Fig. 1, 6 and 13, with verdicts: a row a photograph, a column a kind of picture.
 
     Under each picture stand the class and its probability as the classifier sees it now, the
-    verdict (see :func:`captum_sing.render.verdicts`) with the relative logit gap, and for an
-    equivalent the angle by which its translation turned, IS, with the step in norms of the feature.
+    verdict (see :func:`captum_sing.render.verdicts`) with the relative logit gap, how much of the
+    wanted change the picture makes, and the angle by which the translation turned, IS, with the
+    step in norms of the feature.
 
     Args:
         rendered (RenderedEquivalents): see :func:`captum_sing.render.render_equivalents`.
@@ -60,12 +61,19 @@ def plot_equivalents(
             raise SINGValueError(
                 expected(_WHERE, argument, f"{wanted} of them", len(given), "Give one for each")
             )
-    known = class_names or [f"class {number}" for number in range(classes)]
+    if most is not None and most < 1:
+        raise SINGValueError(expected(_WHERE, "most", "of at least 1", most, "Leave it out"))
+    known = (
+        list(class_names)
+        if class_names is not None
+        else [f"class {number}" for number in range(classes)]
+    )
     probability, prediction = rendered.seen.logits.softmax(dim=1).max(dim=1)
     drawn = [rendered.original, *rendered.equivalents.values()]
     rows, captions = {}, {}
     for place, photograph in enumerate(rendered.photographs[:most]):
-        title = short(names[place], 20, 2) if names else " " * place  # rows go by their titles
+        title = short(names[place], 20, 2) if names else ""
+        title += "\u200b" * place  # of no width: rows go by their titles
         rows[title] = [photograph, *(column.pictures[place] for column in drawn)]
         own = _said(known[int(prediction[place])], float(probability[place]))
         captions[title] = [own, *(_caption(column, place, known) for column in drawn)]
@@ -82,6 +90,8 @@ def _caption(column: Drawn, place: int, known: Sequence[str]) -> str:
     lines = [_said(known[int(found.prediction[place])], float(found.probability[place]))]
     gap = f"gap {float(found.gap[place]):.1%}"
     lines.append(gap if column.verdicts is None else f"{column.verdicts[place]}, {gap}")
+    if column.change is not None:
+        lines.append(f"change made {float(column.change[place]):.0%}")
     if column.descriptions is not None:
         turn = float(column.descriptions.image_score[place])
         lines.append(f"IS {turn:.1f}°, step {float(column.descriptions.step[place]):.2g}")

@@ -9,12 +9,14 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
+from captum_sing.checks import check_parts
 from captum_sing.descriptions import Descriptions
 from captum_sing.encoders import ImageTextEncoder
 from captum_sing.errors import SINGTypeError, SINGValueError, expected
+from captum_sing.inputs import check_size
 from captum_sing.render.protocol import Renderer, seeds_of
 from captum_sing.render.sight import Seen, Sight
-from captum_sing.render.verify import TOLERANCE, Check, check, verdicts
+from captum_sing.render.verify import TOLERANCE, UNCHANGED, Check, check, verdicts
 from captum_sing.sing import SING
 
 if TYPE_CHECKING:
@@ -37,8 +39,10 @@ class Drawn:
     Attributes:
         pictures (list of PIL.Image.Image): B of them.
         check (Check): what the networks say to them.
-        verdicts (list of str or None): see :func:`~captum_sing.render.verify.verdicts`; None for
-            the originals, which are the yardstick.
+        yardstick (Check): the same of the originals, drawn in the same way, over the logits that
+            were to be kept here; for the originals their own.
+        verdicts (list of str or None): see :func:`~captum_sing.render.verify.verdicts`;
+            "unchanged" where the picture is the original's; None for the originals themselves.
         descriptions (Descriptions or None): of the change, as :meth:`captum_sing.SING.attribute`
             returns them.
         change (Tensor or None): how much of the wanted change of the null part the picture makes,
@@ -48,6 +52,7 @@ class Drawn:
 
     pictures: list[Image.Image]
     check: Check
+    yardstick: Check
     verdicts: list[str] | None = None
     descriptions: Descriptions | None = None
     change: Tensor | None = None
@@ -60,7 +65,8 @@ class RenderedEquivalents:
     Attributes:
         photographs (list of PIL.Image.Image): B of them.
         seen (Seen): what the networks make of these.
-        original (Drawn): the photographs' own features, drawn in the same way.
+        original (Drawn): the photographs' own features, drawn in the same way; checked over all
+            logits, or over those of the first change where each was to keep a target alone.
         equivalents (dict of str to Drawn): by the names that were given.
         facts (dict): of the renderer, with the seeds and the tolerance, in types that JSON holds.
     """
@@ -72,7 +78,7 @@ class RenderedEquivalents:
     facts: dict[str, Any]
 
     def to_frame(self) -> pd.DataFrame:
-        """A row a picture: its numbers (see :class:`Check`), ``verdict`` and ``change``."""
+        """A row a picture: its verdict, its numbers (:class:`Check`), and the yardstick's gap."""
         import pandas as pd
 
         rows = []
@@ -81,7 +87,7 @@ class RenderedEquivalents:
                 verdict = None if drawn.verdicts is None else drawn.verdicts[place]
                 change = None if drawn.change is None else float(drawn.change[place])
                 row = {"photograph": place, "picture": name, "verdict": verdict, "change": change}
-                rows.append(row | numbers)
+                rows.append(row | numbers | {"yardstick": float(drawn.yardstick.gap[place])})
         return pd.DataFrame(rows)
 
 
@@ -95,7 +101,7 @@ def render_equivalents(
     encoder: ImageTextEncoder | None = None,
     seeds: int | Sequence[int] = 0,
     tolerance: float = TOLERANCE,
-    batch_size: int = 32,
+    internal_batch_size: int = 32,
 ) -> RenderedEquivalents:
     r"""Draw photographs and their equivalents alike, and ask the classifier about each picture.
 
@@ -121,7 +127,8 @@ def render_equivalents(
             Default: that of ``sing``; where it has none, lengths are those of T(f)
         seeds (int or sequence of int, optional): one for all, or one a photograph. Default: 0
         tolerance (float, optional): the relative logit gap that passes by itself. Default: 0.02
-        batch_size (int, optional): pictures that the networks read at once. Default: 32
+        internal_batch_size (int, optional): pictures that go through the networks at once.
+            Default: 32
 
     Returns:
         RenderedEquivalents: pictures with their checks, and verdicts.
@@ -131,17 +138,20 @@ def render_equivalents(
             equivalent that does not exist because its angle cannot be reached.
         NoNullSpaceError: the head sees every direction.
     """
-    photographs = list(photographs)
+    photographs = list(photographs) if isinstance(photographs, Sequence) else [photographs]
     changes = {"equivalent": {}} if changes is None else changes
     _check(renderer, photographs, changes, tolerance)
+    check_size(internal_batch_size, _WHERE)
     seeds = seeds_of(_WHERE, seeds, len(photographs))
+    encoder = encoder or sing.encoder
+    check_parts(sing.forward_func, sing.translator, sing.concepts, encoder)
     renderer.check(sing.translator)
-    sight = Sight(sing, preprocess, encoder or sing.encoder, batch_size)
+    sight = Sight(sing, preprocess, encoder, internal_batch_size)
     inputs, seen = sight.inputs(photographs), sight.see(photographs)
     head = sing.head_of(inputs)
     wanted = {}
     for name, asked in changes.items():
-        wanted[name] = sing.attribute(inputs, **asked, internal_batch_size=batch_size)
+        wanted[name] = sing.attribute(inputs, **asked, internal_batch_size=internal_batch_size)
         _check_reached(name, wanted[name].perturbations)
 
     def draw(features: Tensor) -> tuple[list[Image.Image], Seen]:
@@ -151,26 +161,32 @@ def render_equivalents(
             if renderer.restores_norm:
                 rows = _restored(rows, sing.translator(seen.features), seen.embeddings)
         pictures = renderer.render(rows.float(), seeds)
+        if len(pictures) != len(rows):
+            remedy = "It is the renderer's fault"
+            constraint = f"to draw {len(rows)} pictures"
+            raise SINGValueError(expected(_WHERE, "renderer", constraint, len(pictures), remedy))
         return pictures, sight.see(pictures, renderer.normalize)
 
+    targets = {name: asked.get("target") for name, asked in changes.items()}
+    spaces = {
+        name: sing.null_spaces(head, target, len(photographs)) for name, target in targets.items()
+    }
     pictures, first = draw(seen.features)
-    everything = sing.null_spaces(head, None, len(photographs))
-    original = Drawn(pictures, check(first, seen, seen.features, everything, sing.translator))
-    equivalents = {}
+    whole = next((name for name, target in targets.items() if target is None), next(iter(targets)))
+    own = check(first, seen, seen.features, spaces[whole], sing.translator)
+    original, equivalents = Drawn(pictures, own, own), {}
     for name, (perturbations, descriptions) in wanted.items():
         step = perturbations.flatten(1).to(seen.features)
-        spaces = sing.null_spaces(head, changes[name].get("target"), len(photographs))
         pictures, again = draw(seen.features + step)
-        found = check(again, seen, seen.features + step, spaces, sing.translator)
-        yardstick = check(first, seen, seen.features, spaces, sing.translator)
-        partly = any(space.classes is not None for space, _ in spaces.parts)
-        equivalents[name] = Drawn(
-            pictures,
-            found,
-            verdicts(found, yardstick, tolerance, some_classes=partly),
-            descriptions,
-            _change(again, first, step),
-        )
+        found = check(again, seen, seen.features + step, spaces[name], sing.translator)
+        yardstick = check(first, seen, seen.features, spaces[name], sing.translator)
+        partly = any(space.classes is not None for space, _ in spaces[name].parts)
+        told = verdicts(found, yardstick, tolerance, some_classes=partly)
+        for place, (one, other) in enumerate(zip(pictures, original.pictures, strict=True)):
+            if one.tobytes() == other.tobytes() and one.size == other.size:
+                told[place] = UNCHANGED
+        change = _change(again, first, step)
+        equivalents[name] = Drawn(pictures, found, yardstick, told, descriptions, change)
     facts = {**renderer.facts, "seeds": seeds, "tolerance": tolerance}
     return RenderedEquivalents(photographs, seen, original, equivalents, facts)
 
@@ -187,7 +203,7 @@ def _change(picture: Seen, original: Seen, step: Tensor) -> Tensor:
     return (made / step.square().sum(dim=1)).cpu()
 
 
-def _check(renderer: Any, photographs: list[Any], changes: Any, tolerance: float) -> None:
+def _check(renderer: Any, photographs: list[Any], changes: Any, tolerance: Any) -> None:
     from PIL import Image
 
     if not isinstance(renderer, Renderer):
@@ -195,32 +211,43 @@ def _check(renderer: Any, photographs: list[Any], changes: Any, tolerance: float
         raise SINGTypeError(
             expected(_WHERE, "renderer", "to be a Renderer", type(renderer).__name__, remedy)
         )
-    strangers = [type(one).__name__ for one in photographs if not isinstance(one, Image.Image)]
+    strangers = [
+        f"mode {one.mode}" if isinstance(one, Image.Image) else type(one).__name__
+        for one in photographs
+        if not isinstance(one, Image.Image) or one.mode != "RGB"
+    ]
     if not photographs or strangers:
         raise SINGTypeError(
             expected(
                 _WHERE,
                 "photographs",
-                "to be one PIL image or more",
+                "to be PIL images of mode RGB, one or more",
                 strangers[0] if strangers else "none",
                 "Load them with captum_sing.classifiers.load_image",
             )
         )
-    odd = [name for name, asked in changes.items() if not set(asked) <= _ARGUMENTS]
-    if not changes or odd:
+    if not isinstance(changes, Mapping) or not changes or not all(map(_is_change, changes.items())):
+        given = changes.items() if isinstance(changes, Mapping) else [(changes, "no mapping")]
+        odd = [f"{name!r}: {asked!r}" for name, asked in given if not _is_change((name, asked))]
         raise SINGValueError(
             expected(
                 _WHERE,
                 "changes",
-                f"of names, each with some of {sorted(_ARGUMENTS)}",
-                f"{odd[0]!r}: {dict(changes[odd[0]])}" if odd else "none",
+                f"of names other than {ORIGINAL!r}, each with some of {sorted(_ARGUMENTS)}",
+                odd[0][:200] if odd else "none",
                 "Write {'swap': {'baselines': donor}}",
             )
         )
-    if not 0 <= tolerance < 1:
+    if not isinstance(tolerance, (int, float)) or not 0 <= tolerance < 1:
         raise SINGValueError(
             expected(_WHERE, "tolerance", "from 0 to below 1", tolerance, "0.02 is 2 per cent")
         )
+
+
+def _is_change(item: tuple[Any, Any]) -> bool:
+    name, asked = item
+    named = isinstance(name, str) and name != ORIGINAL
+    return named and isinstance(asked, Mapping) and set(asked) <= _ARGUMENTS
 
 
 def _check_reached(name: str, perturbations: Tensor) -> None:

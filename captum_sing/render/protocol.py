@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
@@ -105,9 +106,12 @@ def seeds_of(where: str, seeds: int | Sequence[int], count: int) -> list[int]:
     Raises:
         SINGValueError: neither one for all nor one each, or something that is no seed.
     """
-    given = [seeds] * count if isinstance(seeds, int) else list(seeds)
-    fits = all(isinstance(seed, int) and 0 <= seed < 2**63 for seed in given)
-    if len(given) != count or not fits:
+    try:
+        one = operator.index(seeds)  # type: ignore[arg-type]
+        given = [one] * count
+    except TypeError:
+        given = _integers(seeds)
+    if len(given) != count or not all(0 <= seed < 2**63 for seed in given):
         raise SINGValueError(
             expected(
                 where,
@@ -118,3 +122,11 @@ def seeds_of(where: str, seeds: int | Sequence[int], count: int) -> list[int]:
             )
         )
     return given
+
+
+def _integers(seeds: Any) -> list[int]:
+    """A sequence of integers as a list, and an empty one for what is none."""
+    try:
+        return [operator.index(seed) for seed in seeds]
+    except TypeError:
+        return []

@@ -56,7 +56,7 @@ class Sight:
         pictures: Sequence[Image.Image],
         normalize: Callable[[Tensor], Tensor] | None = None,
     ) -> Tensor:
-        """Pictures as the classifier takes them, shape (B, 3, H, W), on its device.
+        """Pictures as the classifier takes them, shape (B, 3, H, W), in its precision and place.
 
         Args:
             pictures (sequence of PIL.Image.Image): B of them, RGB.
@@ -69,9 +69,13 @@ class Sight:
             batch = torch.stack([self.preprocess(picture) for picture in pictures])
         else:
             batch = normalize(torch.stack([to_tensor(picture) for picture in pictures]))
-        model = self.sing.forward_func
-        parameter = next(model.parameters(), None) if isinstance(model, nn.Module) else None
-        return batch if parameter is None else batch.to(parameter.device)
+        model, layer = self.sing.forward_func, self.sing.layer
+        known = model if isinstance(model, nn.Module) else layer
+        modules = known if isinstance(known, list) else [known]
+        for parameter in (p for m in modules if m is not None for p in m.parameters()):
+            if parameter.is_floating_point():
+                return batch.to(parameter)
+        return batch
 
     def see(
         self,

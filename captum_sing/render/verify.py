@@ -20,6 +20,7 @@ __all__ = [
     "NOT_VERIFIED",
     "NO_YARDSTICK",
     "TOLERANCE",
+    "UNCHANGED",
     "VERIFIED",
     "Check",
     "check",
@@ -27,6 +28,8 @@ __all__ = [
 ]
 
 VERIFIED, NOT_VERIFIED, NO_YARDSTICK = "verified", "not verified", "no yardstick"
+UNCHANGED = "unchanged"
+"""What is said of a picture that is the same as the original's, so that there is no equivalent."""
 TOLERANCE = 0.02
 """The relative logit gap that passes whatever the yardstick says."""
 
@@ -47,8 +50,8 @@ class Check:
 
     .. math:: \text{arrived} = 1 - \frac{\|P (f' - \tilde f)\|^2}{\|P (f - b)\|^2},
 
-    which is 1 where it is as wanted, and 0 where it is as far off as the photograph is from the
-    mean.
+    which is 1 where it is as wanted, 0 where it is as far off as the photograph is from the mean,
+    and less where it is farther.
 
     Attributes:
         prediction (Tensor): the class of the picture's largest logit, int64.
@@ -144,11 +147,14 @@ def verdicts(
     by more than half (:data:`LONGEST`), a gap that is no larger proves nothing; such an equivalent
     has ``"no yardstick"``, unless it is within the tolerance. All others are ``"not verified"``.
 
-    What this does not show: that the picture shows what was meant. For that look at ``null``, and
-    at what an encoder names that had no part in making it.
+    What this does not show. First, that the picture shows what was meant: for that look at
+    ``null``, at ``change``, and at what an encoder names that had no part in making it. Second,
+    how good a way of drawing is: the yardstick is one drawing, and of equivalents that are drawn
+    exactly as well as their originals half are within it. Compare a share of verified ones with one
+    half, or set a tolerance and compare it with the share of originals that are within that.
 
     Args:
-        equivalent, original (Check): of the pictures of f~ and of f.
+        equivalent, original (Check): of the pictures of f~ and of f, over the same classes.
         tolerance (float, optional): a gap that passes by itself. Default: 0.02
         some_classes (bool, optional): whether the logits of some classes alone were to be kept, so
             that the prediction may move. Default: False
