@@ -42,8 +42,8 @@ class FeatureDecoder(nn.Module):
     is drawn; so that both can be asked about it afterwards. What a picture does not show: what its
     feature leaves open is drawn as the middle of all that it may be, gray for an unknown colour
     and a blur for an unknown place, but a blur may also be what so small a network could not
-    learn. What a picture has and the feature's other pictures have not, is in the feature; what it
-    lacks need not be missing there.
+    learn. Nor are equivalents like any feature that it was trained on: where both parts tell of one
+    thing, such as a place, a swap contradicts itself, and is drawn worse than a real feature.
 
     Made by :func:`captum_sing.fitting.decoder.fit_decoder`, and read by :meth:`load`.
 
@@ -161,7 +161,8 @@ class FeatureDecoder(nn.Module):
 
         rows = check_wanted(f"{_KIND}.render", wanted, self.feature_dim)
         seeds_of(f"{_KIND}.render", seeds, len(rows))
-        return [to_pil_image(self(row)[0].cpu()) for row in rows.split(1)]
+        drawn = [(self(row)[0] * 255).round().byte() for row in rows.split(1)]  # floats are cut off
+        return [to_pil_image(picture.cpu()) for picture in drawn]
 
     def save(self, path: str | Path) -> Path:
         """Save to one safetensors file, written whole or not at all.

@@ -37,8 +37,9 @@ class DecoderFitter:
     the mean squared difference of pixels, and that of the steps from a pixel to its neighbours,
     across and down, which edges are made of. Both are least for the mean of all pictures that have
     a feature. Absolute differences are least for their median, which has no small object that may
-    be in several places. A term that has the classifier look at what is drawn was tried and left
-    out: decoders drew what the classifier, and no other reader, took for a shape.
+    be in several places. There is no term that has the classifier look at what is drawn: with one,
+    its own agreement would be no evidence any more, and in a trial on the demo world it agreed with
+    pictures in which another network found no shape.
 
     The code that a decoder reads is whitened, with the variances :math:`v_i` of the training
     features along their main directions (of the whole feature, or within the principal part):
