@@ -13,11 +13,12 @@ from captum_sing.encoders import (
 )
 from captum_sing.errors import SINGError
 from captum_sing.fitter import TranslatorFitter
-from captum_sing.fitting import fit_translator
+from captum_sing.fitting import fit_decoder, fit_translator
 from captum_sing.head import Head, find_head
 from captum_sing.localization import LayerEvidence
 from captum_sing.null_space import NullSpace
 from captum_sing.quality import TranslatorReport
+from captum_sing.render import natural_equivalents, render_equivalents
 from captum_sing.score import SINGScore
 from captum_sing.sing import SING, SINGAttribution
 from captum_sing.translator import LinearTranslator
@@ -47,8 +48,11 @@ __all__ = [
     "attribute_score",
     "compare_attributions",
     "find_head",
+    "fit_decoder",
     "fit_translator",
     "image_score",
     "load_classifier",
     "load_encoder",
+    "natural_equivalents",
+    "render_equivalents",
 ]

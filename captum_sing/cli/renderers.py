@@ -121,6 +121,7 @@ def renderer_of(
         frame.normalize,
         frame.size,
         start=frame.pictures(pictured.inputs()),
+        translator=pictured.part.sing.translator,
         null_space=pictured.part.space,
         batch_size=way.batch_size,
         name=classifier.name,

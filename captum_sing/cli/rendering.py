@@ -139,10 +139,10 @@ def _report(
     yield shown
     tolerance = rendered.facts["tolerance"]
     notes = [
-        "Gap: the largest change of a logit over the largest logit of the photograph. Seen, "
-        "ignored: how much of the wanted principal and null part the picture has: 1 all of it, 0 as "
-        "far off as the photograph is from the mean, less than 0 farther. Change: how much of the "
-        "change that was asked for is between the two pictures.",
+        "Gap: the largest change of a logit over the largest logit of the photograph. Seen and "
+        "ignored: how much of the wanted principal and null part the picture has, 1 being all of "
+        "it, 0 as far off as the photograph is from the mean, and less than 0 farther. Change: how "
+        "much of the change that was asked for is between the two pictures.",
         f"Verified: the prediction is kept, and the gap is at most {tolerance:.0%} or that of the "
         "original drawn in the same way. No yardstick: this way of drawing loses the original "
         f"itself, its prediction or more than {LONGEST:.0%} of a logit. {UNCHANGED.capitalize()}: "

@@ -68,4 +68,5 @@ class SceneRenderer:
         rows = check_wanted("SceneRenderer.render", wanted, len(self.decoder.mean))
         seeds_of("SceneRenderer.render", seeds, len(rows))
         with torch.no_grad():
-            return [to_pil_image(picture) for picture in self.decoder(rows).cpu()]
+            pictures = (self.decoder(rows) * 255).round().byte().cpu()
+        return [to_pil_image(picture) for picture in pictures]

@@ -17,6 +17,7 @@ from captum_sing.translator_base import Translator
 __all__ = ["Distance"]
 
 _WHERE = "Inversion"
+_LEAST = 1e-12  # for a wanted part of no length
 
 
 class Distance:
@@ -54,26 +55,22 @@ class Distance:
             self.space = self.space.to(wanted.device)
             seen = self.space.principal_basis * self.space.singular_values[: self.space.rank]
         self.seen = seen.to(wanted)
-        self.translator = translator
+        self.translator = None if self.space is None else translator
         mean = torch.zeros_like(wanted[0])
         if translator is not None and getattr(translator, "has_statistics", True):
             mean = translator.mean.to(wanted)
         with torch.no_grad():
-            about = wanted - mean
-            self.seen_size = _length(wanted @ self.seen)
-            self.null_size = _length(self._null(about))
-            self.translated_size = self._translated(about)
+            self.seen_size = _squared(wanted @ self.seen).clamp_min(_LEAST)
+            self.sizes = [part.clamp_min(_LEAST) for part in self._ignored(wanted - mean)]
 
     def to(self, pictures: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Squared distances of pictures (B, 3, H, W), or of several in turn for each row.
 
         Returns:
             tuple of Tensor: of the seen part, as the logits are apart; of the ignored part; and of
-            the ignored part as it is translated, the same without a translator. Shape (B,) each, of
-            the wanted part's own squared length.
-
-        Raises:
-            SINGRuntimeError: no gradient reaches the pictures.
+            the ignored part as it is translated, the same without a translator. Shape (B,) each, in
+            units of the wanted part's own squared length: about the mean, of what is ignored, where
+            the translator knows the mean.
         """
         inputs = self.normalize(pictures).to(self.dtype)
         features = live_features(self.model, self.head.layers, inputs).flatten(1).to(self.wanted)
@@ -89,11 +86,12 @@ class Distance:
             )
         copies = len(pictures) // len(self.wanted)
         step = features - self.wanted.repeat(copies, 1)
-        seen = _length(step @ self.seen) / self.seen_size.repeat(copies)
-        null = _length(self._null(step)) / self.null_size.repeat(copies)
-        if self.translator is None:
-            return seen, null, null
-        return seen, null, self._translated(step) / self.translated_size.repeat(copies)
+        seen = _squared(step @ self.seen) / self.seen_size.repeat(copies)
+        null, translated = (
+            part / size.repeat(copies)
+            for part, size in zip(self._ignored(step), self.sizes, strict=True)
+        )
+        return seen, null, translated
 
     def check_gradient(self, pictures: Tensor) -> None:
         """Refuse a model through which no gradient passes.
@@ -121,20 +119,20 @@ class Distance:
                 )
             )
 
-    def _null(self, step: Tensor) -> Tensor:
-        return torch.zeros_like(step) if self.space is None else self.space.project(step)
-
-    def _translated(self, step: Tensor) -> Tensor:
-        """Of the ignored part of steps from the wanted features, shape (B,)."""
+    def _ignored(self, step: Tensor) -> tuple[Tensor, Tensor]:
+        """The squared length of the ignored part of steps from what is wanted, and translated."""
+        if self.space is None:
+            none = torch.zeros_like(step[:, 0])
+            return none, none
+        part = self.space.project(step)
+        length = _squared(part)
         if self.translator is None:
-            return _length(self._null(step))
+            return length, length
         place = next(self.translator.buffers()).device
-        base = self.wanted.repeat(len(step) // len(self.wanted), 1)
-        change = self.translator((base + self._null(step)).to(place)) - self.translator(
-            base.to(place)
-        )
-        return _length(change.to(step))
+        wanted = self.wanted.repeat(len(step) // len(self.wanted), 1)
+        there, here = ((wanted + one).to(place) for one in (part, torch.zeros_like(part)))
+        return length, _squared((self.translator(there) - self.translator(here)).to(step))
 
 
-def _length(rows: Tensor) -> Tensor:
-    return rows.square().sum(dim=1).clamp_min(1e-12)
+def _squared(rows: Tensor) -> Tensor:
+    return rows.square().sum(dim=1)

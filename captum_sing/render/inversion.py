@@ -10,7 +10,6 @@ import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from captum_sing.devices import device_of
 from captum_sing.errors import SINGRuntimeError, SINGTypeError, SINGValueError, expected
 from captum_sing.head import resolve_layers
 from captum_sing.inputs import check_size
@@ -81,8 +80,8 @@ class Inversion:
         null_weight (float, optional): w_n. Default: 1
         total_variation (float, optional): weight of the mean gradient. Default: 0.3
         jitter (int, optional): the largest random shift, in pixels. Default: 1
-        batch_size (int, optional): pictures at once. Default: 32
-        device (str or torch.device, optional): Default: where the head is
+        batch_size (int, optional): pictures at once; at first, each is there four times. None for
+            all. Default: 16
         name (str, optional): of the model, to refuse the translators of others.
         show_progress (bool, optional): a progress bar over steps. Default: False
 
@@ -118,8 +117,7 @@ class Inversion:
         null_weight: float = 1.0,
         total_variation: float = 0.3,
         jitter: int = 1,
-        batch_size: int = 32,
-        device: str | torch.device | None = None,
+        batch_size: int | None = 16,
         name: str | None = None,
         show_progress: bool = False,
     ) -> None:
@@ -134,7 +132,6 @@ class Inversion:
             self.check(translator)
         check_size(batch_size, _WHERE)
         self.batch_size, self.show_progress = batch_size, show_progress
-        self.device = self.head.weight().device if device is None else device_of(device, _WHERE)
         self.facts: dict[str, Any] = {
             "renderer": "inversion",
             "size": list(self.size),
@@ -143,6 +140,7 @@ class Inversion:
             "encoder": None if translator is None else translator.encoder,
             "null_space": None if null_space is None else repr(null_space),
             **asdict(self.settings),
+            "batch_size": batch_size,
             "model": name,
         }
 
@@ -183,7 +181,7 @@ class Inversion:
         """
         with torch.inference_mode(False), torch.enable_grad():
             wanted = check_wanted(_WHERE, wanted, self._width(wanted)).clone()
-            wanted = wanted.to(self.device, torch.float32)
+            wanted = wanted.to(self.head.weight().device, torch.float32)
             each = seeds_of(_WHERE, seeds, len(wanted))
             start = self._start_of(len(wanted))
             size = self.batch_size or len(wanted)

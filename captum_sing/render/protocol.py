@@ -25,16 +25,21 @@ class Renderer(Protocol):
         takes (str): ``"features"``, f of shape (B, D), or ``"embeddings"``, T(f) of shape (B, E).
         restores_norm (bool): whether the length of an embedding matters to it, so that it wants
             every one scaled to the length of the original picture's (the paper's Eq. 19).
-        normalize (callable or None): for pictures that are framed as the classifier's input is,
-            what makes an input of them: (B, 3, H, W) in [0, 1] -> (B, 3, H, W). None for pictures
-            that go through the classifier's own preprocessing.
         facts (dict): the settings that a picture can be made again from, in types that JSON holds.
     """
 
     takes: str
     restores_norm: bool
-    normalize: Callable[[Tensor], Tensor] | None
     facts: dict[str, Any]
+
+    @property
+    def normalize(self) -> Callable[[Tensor], Tensor] | None:
+        """Of pictures that are framed as the classifier's input is, what makes an input of them.
+
+        (B, 3, H, W) in [0, 1] -> (B, 3, H, W). None for pictures that go through the classifier's
+        own preprocessing.
+        """
+        ...
 
     def check(self, translator: Translator) -> None:
         """Refuse a translator whose features or embeddings are not what this draws.

@@ -19,10 +19,10 @@ __all__ = ["Settings", "find_pictures"]
 _WHERE = "Inversion"
 _RESTARTS = 4  # recolourings stand in each other's way: red meets purple before it is blue
 _COARSEST = 8  # side of the first grid
-_FINDING, _FINISHING = 3.0, 20.0  # weights of the seen part
+_FINDING, _FINISHING = 3.0, 60.0  # weights of the seen part
 _NEAR = 3.0  # weight of the mean squared change by finishing
-_EXACT = 0.6  # the share of finishing after which nothing is shifted and 8 bits are seen
-_TABLE, _MOVE, _GRID, _PIXELS = 2.5, 1.0, 1.0, 0.2  # shares of the learning rate
+_EXACT = 0.5  # the share of finishing after which nothing is shifted and 8 bits are seen
+_TABLE, _MOVE, _PIXELS = 2.5, 1.0, 0.2  # shares of the learning rate
 
 
 @dataclass(frozen=True)
@@ -142,7 +142,14 @@ def _edit(
     rows = losses.argmin(dim=0) * count + torch.arange(count, device=losses.device)
     edits = edits.choose(rows)
     descend(edits, range(short, steps), fading=True)
-    return edits().detach()
+
+    @torch.no_grad()
+    def loss_of(pictures: Tensor) -> Tensor:
+        seen, _, ignored = distance.to(pictures)
+        return _FINDING * seen + settings.null_weight * ignored
+
+    better = loss_of(edits()) < loss_of(begun)
+    return torch.where(better[:, None, None, None], edits().detach(), begun)
 
 
 def _refine(
@@ -161,11 +168,9 @@ def _refine(
     for factor, first, last in zip(factors, bounds[:-1], bounds[1:], strict=True):
         sides = [-(-side // factor) for side in size]
         grid = begun.new_zeros(len(begun), 3, *sides, requires_grad=True)
-        optimizer = torch.optim.Adam([grid], lr=settings.lr * _GRID)
+        optimizer = torch.optim.Adam([grid], lr=settings.lr)
         for step in range(first, last):
-            optimizer.param_groups[0]["lr"] = (
-                settings.lr * _GRID * _fading(step - first, last - first)
-            )
+            optimizer.param_groups[0]["lr"] = settings.lr * _fading(step - first, last - first)
             change = F.interpolate(grid, list(size), mode="bilinear", align_corners=False)
             pictures = clamped(begun + change)
             seen, _, ignored = distance.to(shifted(pictures, offsets[:, step]))
