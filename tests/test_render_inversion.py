@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -19,11 +20,11 @@ from captum_sing.demo import load_classifier, sample_scenes
 from captum_sing.errors import SINGNameError, SINGRuntimeError, SINGTypeError, SINGValueError
 from captum_sing.hooks import read_features
 from captum_sing.linear_head import LinearHead
-from captum_sing.render import search
 from captum_sing.render.distance import Distance
 from captum_sing.render.inversion import Inversion
 from captum_sing.render.priors import Edits, degraded, rounded, shifted, total_variation
 from captum_sing.render.protocol import Renderer
+from captum_sing.render.search import find_pictures
 
 SWAPS = load_script("invert_swaps")
 SIZE = 8
@@ -41,14 +42,18 @@ class MeanColour(nn.Module):
         return self.head(images.mean(dim=(2, 3)))
 
 
-class Convolved(nn.Module):
-    """A head of a given kind on features of 6 numbers."""
+def linear(classes: int = 2) -> nn.Module:
+    return nn.Linear(6, classes)
 
-    def __init__(self, *heads: nn.Module, apart: bool = False) -> None:
+
+class Convolved(nn.Module):
+    """Heads of a given kind on features of 6 numbers."""
+
+    def __init__(self, *heads: Callable[[], nn.Module], apart: bool = False) -> None:
         super().__init__()
         torch.manual_seed(0)
         self.body = nn.Sequential(nn.Conv2d(3, 6, 3), nn.BatchNorm2d(6), nn.Tanh())
-        self.heads = nn.ModuleList(heads)
+        self.heads = nn.ModuleList(head() for head in heads)
         self.apart = apart
 
     def features(self, images: Tensor) -> Tensor:
@@ -105,6 +110,23 @@ class TestFound:
         error = free.mean(dim=(2, 3)) - (self.WANTED - 0.3)
         assert error[:, :2].abs().max() < 0.02 and error[:, 2].abs().min() > 0.1
 
+    def test_the_best_of_what_files_can_hold(self) -> None:
+        """To the last bit, and none that was seen on the way is nearer."""
+        inversion, seen = mean_colour(steps=30, lr=0.1), []
+
+        class Noting(Distance):
+            def to(self, pictures: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+                seen.append(pictures.detach())
+                return super().to(pictures)
+
+        distance = Noting(inversion.model, inversion.head, inversion.normalize, self.WANTED)
+        made = find_pictures(distance, None, (SIZE, SIZE), [0, 0], inversion.settings, list)
+        assert torch.equal(batch(inversion.render(self.WANTED)), made)
+        whole = [one for one in seen if torch.allclose(one * 255, (one * 255).round(), atol=1e-4)]
+        nearest = [distance.to(one) for one in (made, *whole)]
+        losses = torch.stack([60 * parts[0] + parts[1] for parts in nearest]).detach()
+        assert len(whole) >= 7 and (losses[0] <= losses.min(dim=0).values + 1e-9).all()
+
     def test_is_a_renderer(self) -> None:
         inversion = mean_colour()
         assert isinstance(inversion, Renderer) and inversion.takes == "features"
@@ -154,18 +176,18 @@ class TestModels:
     @pytest.mark.parametrize(
         ("heads", "apart", "width"),
         [
-            ([nn.Conv2d(6, 2, 1)], False, 6),
-            ([nn.Linear(6, 2), nn.Linear(6, 2)], False, 6),
-            ([nn.Linear(6, 2), nn.Linear(6, 2)], True, 12),
-            ([nn.Linear(6, 9)], False, 6),
+            ([lambda: nn.Conv2d(6, 2, 1)], False, 6),
+            ([linear, linear], False, 6),
+            ([linear, linear], True, 12),
+            ([lambda: linear(9)], False, 6),
         ],
         ids=["convolution", "one feature", "two features", "no null space"],
     )
     def test_heads(
-        self, heads: list[nn.Module], apart: bool, width: int, dtype: torch.dtype
+        self, heads: list[Callable[[], nn.Module]], apart: bool, width: int, dtype: torch.dtype
     ) -> None:
         model = Convolved(*heads, apart=apart).to(dtype)
-        layer = heads[0] if len(heads) == 1 else list(heads)
+        layer = model.heads[0] if len(heads) == 1 else list(model.heads)
         other = bold(3)[2:].to(dtype)
         wanted = read_features(model, layer, other).flatten(1)
         assert wanted.shape == (1, width)
@@ -175,7 +197,7 @@ class TestModels:
         with untouched(model):
             pictures = [batch(one.render(wanted)).to(dtype) for one in (short, long)]
         first, last = (distances(model, layer, wanted, one) for one in pictures)
-        assert (last < 0.3 * first).all()
+        assert (last < 0.5 * first).all()
 
     @pytest.mark.parametrize("mode", [torch.no_grad, torch.inference_mode])
     def test_gradients_are_switched_on(self, mode: Any) -> None:
@@ -229,7 +251,7 @@ class TestSeeds:
 class TestDistance:
     """Against the formulas, done slowly."""
 
-    MODEL = Convolved(nn.Linear(6, 2)).eval()
+    MODEL = Convolved(linear).eval()
     PICTURES = photographs(4)
     WANTED = normal(2, 6, seed=3)
 
@@ -324,11 +346,11 @@ class TestDemo:
     """Swaps whose pictures a judge must name that had no part in the search."""
 
     def test_swaps_of_size(self) -> None:
-        swaps = SWAPS.swaps_of("resnet/neck_size", 4)
-        drawn = SWAPS.draw(swaps, "translation", 60)
-        found = SWAPS.judge(swaps, drawn["swap"], swaps.equivalents)
-        assert found["gap"].median() < 0.05
-        assert found["donor's factor"].sum() >= 3
+        swaps = SWAPS.swaps_of("resnet/neck_size", 5)
+        pictures = SWAPS.draw(SWAPS.renderer(swaps, "translation", 80), swaps.equivalents)
+        found = SWAPS.judge(swaps, pictures, swaps.equivalents)
+        assert found["gap"].median() < 0.03
+        assert found["donor's factor"].sum() >= 4
 
     def test_the_start_is_no_solution(self) -> None:
         """The original is searched for, as its equivalent is."""
@@ -339,28 +361,15 @@ class TestDemo:
         pictures = batch(inversion.render(features))
         assert (distances(model, model.head, features, pictures) > 0.1).all()
 
-    def test_eight_bits_are_what_is_optimised(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        """Rounded only when all is done, the features are further off."""
-        model = load_classifier("resnet/neck_color")
-        images = sample_scenes(3, 1).images
-        wanted = read_features(model, model.head, images)
-
-        def miss() -> Tensor:
-            inversion = Inversion(model, "head", lambda x: x, 64, start=images, steps=60)
-            pictures = batch(inversion.render(wanted))
-            return distances(model, model.head, wanted, pictures).mean()
-
-        seen = miss()
-        monkeypatch.setattr(search, "rounded", lambda pictures: pictures)
-        assert miss() > seen
-
     @pytest.mark.slow
     @pytest.mark.parametrize("model", SWAPS.MODELS)
     def test_the_table(self, model: str) -> None:
         swaps = SWAPS.swaps_of(model, 24)
-        drawn = SWAPS.draw(swaps, "translation", 300)
-        swap = SWAPS.judge(swaps, drawn["swap"], swaps.equivalents)
-        original = SWAPS.judge(swaps, drawn["original"], swaps.features)
+        inversion = SWAPS.renderer(swaps, "translation", 300)
+        swap, original = (
+            SWAPS.judge(swaps, SWAPS.draw(inversion, wanted), wanted)
+            for wanted in (swaps.equivalents, swaps.features)
+        )
         named = swap["donor's factor"].double().mean()
         assert original["own factor"].double().mean() > 0.9
         assert min(swap["close"].double().mean(), original["close"].double().mean()) > 0.9
@@ -511,7 +520,7 @@ class TestRefusals:
 
     def test_a_width_that_the_model_does_not_use(self) -> None:
         """Two heads of one width: of one tensor or of two, the model says."""
-        model = Convolved(nn.Linear(6, 2), nn.Linear(6, 2), apart=True)
+        model = Convolved(linear, linear, apart=True)
         inversion = Inversion(model, list(model.heads), lambda images: images, SIZE)
         with pytest.raises(SINGValueError, match="wanted of width 12, as the model hands its head"):
             inversion.render(normal(1, 6, seed=0))

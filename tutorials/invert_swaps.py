@@ -27,7 +27,6 @@ from typing import NamedTuple
 import pandas as pd
 import tabulate  # noqa: F401  prints tables; pip install 'captum-sing[quantus]'
 import torch
-from PIL import Image
 from torch import Tensor
 from torchvision.transforms.functional import to_tensor
 
@@ -101,9 +100,9 @@ def swaps_of(model: str, count: int, seed: int = _SEED) -> Swaps:
     )
 
 
-def draw(swaps: Swaps, by: str, steps: int) -> dict[str, Tensor]:
-    """Pictures as their files hold them, originals and swaps, by one renderer and seed."""
-    inversion = Inversion(
+def renderer(swaps: Swaps, by: str, steps: int) -> Inversion:
+    """One for originals and swaps."""
+    return Inversion(
         swaps.sing.forward_func,
         "head",
         lambda pictures: pictures,  # these classifiers take them as they are
@@ -112,12 +111,11 @@ def draw(swaps: Swaps, by: str, steps: int) -> dict[str, Tensor]:
         translator=swaps.sing.translator if by == "translation" else None,
         steps=steps,
     )
-    wanted = {"original": swaps.features, "swap": swaps.equivalents}
-    return {kind: _tensor(inversion.render(rows)) for kind, rows in wanted.items()}
 
 
-def _tensor(pictures: list[Image.Image]) -> Tensor:
-    return torch.stack([to_tensor(picture) for picture in pictures])
+def draw(inversion: Inversion, wanted: Tensor) -> Tensor:
+    """Pictures as their files hold them."""
+    return torch.stack([to_tensor(picture) for picture in inversion.render(wanted)])
 
 
 def judge(swaps: Swaps, pictures: Tensor, wanted: Tensor) -> dict[str, Tensor]:
@@ -167,7 +165,9 @@ def invert(
     rows = [_row(model, swaps, kind, "", pictures) for kind, pictures in drawn.items()]
     drawn = {"photographs": swaps.images, "donors": swaps.donors}
     for by in measures:
-        for kind, pictures in draw(swaps, by, steps).items():
+        inversion = renderer(swaps, by, steps)
+        for kind, wanted in (("original", swaps.features), ("swap", swaps.equivalents)):
+            pictures = draw(inversion, wanted)
             rows.append(_row(model, swaps, kind, by, pictures))
             drawn[f"{kind},\nby {by}"] = pictures
     return rows, drawn
