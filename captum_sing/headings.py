@@ -48,7 +48,8 @@ def heading(
 
     Example::
 
-        >>> bank = ConceptBank(("up", "right"), torch.tensor([[0.0, 2.0], [3.0, 0.0]]))
+        >>> ways = torch.tensor([[0.0, 2.0], [3.0, 0.0]])
+        >>> bank = ConceptBank(("up", "right"), ways, {"way": ("up", "right")})
         >>> heading(bank, None, "up", "right", 1)
         tensor([-1.,  1.])
     """
