@@ -20,8 +20,8 @@ __all__ = ["largest_angle", "steer", "steer_images"]
 _WHERE = "steer"
 _TURN = 2.0  # degrees of one step along a curve
 _LONGEST = 1e4  # norms of the feature that a walk may be long
-_SHORTEST = 1e-9
-_STEPS = 2000
+_SHORTEST = 1e-6
+_STEPS = 1000
 _HALVINGS = 60
 _NAMED = 10  # images in a warning
 

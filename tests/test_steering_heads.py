@@ -46,11 +46,11 @@ def demo_sing(name: str) -> tuple[SING, Tensor, Tensor]:
     return SING(model, "head", translator, concepts), images, load_encoder().encode_text(texts)
 
 
-FIRST, *OTHERS = [*DEMO, *RANDOM]
+QUICKEST, *OTHERS = ["100 x 384", *DEMO, *list(RANDOM)[:-1]]
 
 
 @pytest.mark.parametrize(
-    "name", [FIRST, *(pytest.param(name, marks=pytest.mark.slow) for name in OTHERS)]
+    "name", [QUICKEST, *(pytest.param(name, marks=pytest.mark.slow) for name in OTHERS)]
 )
 def test_angle_is_met_and_no_logit_moves(name: str) -> None:
     sing, inputs, texts = demo_sing(name) if name in DEMO else random_sing(name)

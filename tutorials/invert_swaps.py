@@ -15,7 +15,7 @@ search; the translation that measures in the first kind was fitted to it. So the
 *another network*, which had no part in either, names the factor too. In ``neck_none`` no factor is
 in the null space: its swap is the control, and must leave the colour of the start.
 
-On one core a classifier takes eight minutes, five with ``--by translation``.
+On one core a classifier takes ten minutes, five with ``--by translation``.
 """
 
 from __future__ import annotations

@@ -41,7 +41,7 @@ class Inversion:
     - *Finding.* From photographs: the whole picture is moved and recoloured
       (:class:`~captum_sing.render.priors.Edits`), from several random edits of which the best is
       followed. Without: a grid of pixels that is refined from 8 to the picture's size, with total
-      variation.
+      variation; it knows nothing of objects, and its pictures are clouds.
     - *Finishing.* Single pixels, near to what was found, with total variation and small shifts;
       then without shifts, on pixels as 8 bits hold them. The best of these is the picture, so that
       what is saved is what was optimised.
@@ -53,8 +53,11 @@ class Inversion:
     run here. And the ignored part is of many dimensions, of which few mean anything: in a swap it
     holds the donor's place, noise and turn as well, which a picture of the original's shape cannot
     have. With a ``translator``, the ignored part is measured by what it is translated to, in place
-    of its own length, while the picture is found. The encoder is still not run, but its space then
-    chose what counts: its names for the picture are less independent than without.
+    of its own length, while the picture is found; by both, while it is finished. The encoder is
+    still not run, but its space then chose what counts: its names for the picture are less
+    independent than without. ``tutorials/invert_swaps.py`` compares the two, with a control: the
+    logits arrive by both, the donor's planted factor is seen by the first alone, and of the length
+    of the ignored part most never arrives.
 
     **The start.** A photograph has its own features already: found from the photograph itself, the
     original would be drawn without fault and its equivalent not, whatever was swapped. Both start
