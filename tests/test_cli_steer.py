@@ -36,7 +36,16 @@ def steer(*arguments: object, output: Path) -> str:
 
 def test_numbers_are_those_of_sing(scenes: list[Path], tmp_path: Path) -> None:
     said = steer(
-        *scenes, "--prompt", "red", "the green shape", "--image-score", 5, 20, output=tmp_path
+        *scenes,
+        "--prompt",
+        "red",
+        "--prompt",
+        "the green shape",
+        "--image-score",
+        5,
+        "--image-score",
+        20,
+        output=tmp_path,
     )
     found = json.loads((tmp_path / "steer.json").read_text())
     tensors, facts = load_tensors(

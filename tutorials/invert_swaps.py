@@ -13,7 +13,8 @@ distance of the ignored part over its length about the mean, and how often a tin
 other scene's factor, the scene's own, and its shape, with 95 % intervals. CLIP is never run in the
 search; the translation that measures in the first kind was fitted to it. So the translation of
 *another network*, which had no part in either, names the factor too. In ``neck_none`` no factor is
-in the null space: its swap is the control, and must leave the colour of the start.
+in the null space: its swap is the control, which may lose the own colour and must not bring the
+other scene's.
 
 On one core a classifier takes ten minutes, five with ``--by translation``.
 """

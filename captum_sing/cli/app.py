@@ -223,5 +223,5 @@ def fit_translator(
 app.command()(decoding.fit_decoder)
 app.command(cls=SeveralValues)(commands.study)
 app.command(cls=SeveralValues)(commands.compare)
-app.command(cls=SeveralValues)(picture_commands.steer)
-app.command(cls=SeveralValues)(picture_commands.render)
+app.command()(picture_commands.steer)
+app.command()(picture_commands.render)

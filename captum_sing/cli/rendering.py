@@ -101,7 +101,8 @@ def write_rendered(
     rows, pictures = [], {}
     for row in rendered.to_frame().to_dict("records"):
         place, column = row["photograph"], row["picture"]
-        file = f"pictures/{place:03d}-{slug(Path(names[place]).stem)}-{slug(column)}.png"
+        stem, number_of = slug(Path(names[place]).stem)[:40], list(columns).index(column)
+        file = f"pictures/{place:03d}-{stem}-{number_of}-{slug(column)[:60]}.png"
         pictures[file] = columns[column].pictures[place]
         row = {key: number(v) if isinstance(v, float) else v for key, v in row.items()}
         name = pictured.classes[row["prediction"]]
